@@ -1,0 +1,72 @@
+use std::{ops::Deref, sync::Arc};
+
+/// A context with one more value: what [`App::decorate`](crate::App::decorate) and
+/// [`App::derive`](crate::App::derive) turn `D` into.
+///
+/// It derefs to the newest value; any other is found by its type with
+/// [`Get::get`].
+#[derive(Debug)]
+pub struct With<T, D> {
+    value: Arc<T>,
+    rest: D,
+}
+
+impl<T, D> With<T, D> {
+    pub(super) fn new(value: Arc<T>, rest: D) -> Self {
+        Self { value, rest }
+    }
+}
+
+/// Cheap: the values are shared.
+impl<T, D: Clone> Clone for With<T, D> {
+    fn clone(&self) -> Self {
+        Self { value: Arc::clone(&self.value), rest: self.rest.clone() }
+    }
+}
+
+impl<T, D> Deref for With<T, D> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// Finds a value in a context by its type. `Index` is where it is, and always
+/// inferred.
+///
+/// Asking for a value that no derive or decorator added does not compile. With two
+/// values of one type the type alone does not say which is meant, and that does not
+/// compile either: give one of them a type of its own.
+#[diagnostic::on_unimplemented(
+    message = "no `{T}` in this context: nothing before this route derives or decorates one",
+    label = "`{T}` is missing here",
+    note = "add `.decorate(..)` or `.derive(..)` with a value of type `{T}` before the route, in the app or the group"
+)]
+pub trait Get<T, Index> {
+    /// The value.
+    fn get(&self) -> &T;
+}
+
+/// The index of the newest value.
+#[derive(Debug)]
+pub struct Here;
+
+/// The index of a value one layer further down.
+#[derive(Debug)]
+pub struct There<Index>(std::marker::PhantomData<Index>);
+
+impl<T, D> Get<T, Here> for With<T, D> {
+    fn get(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T, U, D, Index> Get<T, There<Index>> for With<U, D>
+where
+    D: Get<T, Index>,
+{
+    fn get(&self) -> &T {
+        self.rest.get()
+    }
+}

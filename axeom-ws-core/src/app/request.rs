@@ -1,0 +1,96 @@
+use std::{net::SocketAddr, str};
+
+use http::{HeaderMap, HeaderValue, Uri};
+
+/// The parameters of a route's path, decoded. Their names belong to the route.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Params(Box<[(std::sync::Arc<str>, Box<str>)]>);
+
+impl Params {
+    pub(crate) fn new(params: Vec<(std::sync::Arc<str>, Box<str>)>) -> Self {
+        Self(params.into())
+    }
+
+    pub(crate) fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(key, _)| &**key == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// Header lines in one allocation of their own size: a connection keeps them for as
+/// long as it lives, and a `HeaderMap` takes several times as much.
+#[derive(Debug, Default)]
+pub(crate) struct HeaderLines(Box<[u8]>);
+
+/// The lengths of a name and a value, in front of each.
+const LENGTHS: usize = 8;
+
+impl HeaderLines {
+    pub(crate) fn new(headers: &HeaderMap) -> Self {
+        let size = headers.iter().map(|(k, v)| LENGTHS + k.as_str().len() + v.len()).sum();
+        let mut lines = Vec::with_capacity(size);
+        for (name, value) in headers {
+            // A head is never as large as 4 GiB, so neither length is cut.
+            lines.extend_from_slice(&(name.as_str().len() as u32).to_ne_bytes());
+            lines.extend_from_slice(&(value.len() as u32).to_ne_bytes());
+            lines.extend_from_slice(name.as_str().as_bytes());
+            lines.extend_from_slice(value.as_bytes());
+        }
+        Self(lines.into())
+    }
+
+    /// The first value of a header, if it is there and is text.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let mut rest = &*self.0;
+        while let Some((lengths, after)) = rest.split_first_chunk::<LENGTHS>() {
+            let [a, b, c, d, e, f, g, h] = *lengths;
+            let name_len = u32::from_ne_bytes([a, b, c, d]) as usize;
+            let value_len = u32::from_ne_bytes([e, f, g, h]) as usize;
+            let (key, after) = after.split_at_checked(name_len)?;
+            let (value, after) = after.split_at_checked(value_len)?;
+            if key.eq_ignore_ascii_case(name.as_bytes()) {
+                return visible(value);
+            }
+            rest = after;
+        }
+        None
+    }
+}
+
+fn visible(value: &[u8]) -> Option<&str> {
+    str::from_utf8(value).ok()
+}
+
+/// The first value of a header as text.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(HeaderValue::as_bytes).and_then(visible)
+}
+
+/// What a connection keeps of its handshake.
+#[derive(Debug)]
+pub(crate) struct RequestInfo {
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderLines,
+    pub(crate) params: Params,
+    pub(crate) protocol: Option<HeaderValue>,
+    pub(crate) remote_addr: SocketAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_lines_answer_as_the_map_did() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static("example.com"));
+        headers.insert("x-empty", HeaderValue::from_static(""));
+        headers.insert("x-bytes", HeaderValue::from_bytes(b"\xff").unwrap());
+        headers.append("cookie", HeaderValue::from_static("a=1"));
+        headers.append("cookie", HeaderValue::from_static("b=2"));
+        let lines = HeaderLines::new(&headers);
+        for name in ["host", "Host", "x-empty", "x-bytes", "cookie", "missing"] {
+            assert_eq!(lines.get(name), header(&headers, name), "{name}");
+        }
+        assert_eq!(HeaderLines::default().get("host"), None);
+    }
+}

@@ -1,0 +1,163 @@
+use std::fmt;
+
+use async_tungstenite::tungstenite::protocol::frame::coding;
+
+use crate::Utf8Bytes;
+
+/// Why a connection ended: a status code of RFC 6455 §7.4.
+///
+/// Any number converts; [`is_sendable`](Self::is_sendable) tells which may stand
+/// in a close frame.
+///
+/// ```
+/// use axeom_ws_core::CloseCode;
+///
+/// assert_eq!(CloseCode::from(1000), CloseCode::NORMAL);
+/// assert_eq!(CloseCode::GOING_AWAY.to_string(), "1001");
+/// assert!(!CloseCode::ABNORMAL.is_sendable());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CloseCode(u16);
+
+impl CloseCode {
+    /// 1000: the purpose of the connection is fulfilled.
+    pub const NORMAL: Self = Self(1000);
+    /// 1001: the server shuts down, or the browser left the page.
+    pub const GOING_AWAY: Self = Self(1001);
+    /// 1002: the peer broke the protocol.
+    pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// 1003: a kind of data that cannot be accepted.
+    pub const UNSUPPORTED_DATA: Self = Self(1003);
+    /// 1005: the peer closed without a code. Never on the wire.
+    pub const NO_STATUS: Self = Self(1005);
+    /// 1006: the connection was lost without a closing handshake. Never on the wire.
+    pub const ABNORMAL: Self = Self(1006);
+    /// 1007: the data does not fit its type, such as text that is not UTF-8.
+    pub const INVALID_PAYLOAD: Self = Self(1007);
+    /// 1008: a policy was violated.
+    pub const POLICY_VIOLATION: Self = Self(1008);
+    /// 1009: the message is too big to process.
+    pub const MESSAGE_TOO_BIG: Self = Self(1009);
+    /// 1010: the client needs an extension that the server did not choose.
+    pub const MANDATORY_EXTENSION: Self = Self(1010);
+    /// 1011: the server met an unexpected condition.
+    pub const INTERNAL_ERROR: Self = Self(1011);
+    /// 1012: the service restarts.
+    pub const SERVICE_RESTART: Self = Self(1012);
+    /// 1013: overloaded; try again later.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
+
+    /// The number.
+    pub const fn as_u16(self) -> u16 {
+        self.0
+    }
+
+    /// Whether RFC 6455 §7.4 lets this code stand in a close frame.
+    pub fn is_sendable(self) -> bool {
+        coding::CloseCode::from(self.0).is_allowed()
+    }
+}
+
+impl From<u16> for CloseCode {
+    fn from(code: u16) -> Self {
+        Self(code)
+    }
+}
+
+impl From<CloseCode> for u16 {
+    fn from(code: CloseCode) -> u16 {
+        code.0
+    }
+}
+
+impl PartialEq<u16> for CloseCode {
+    fn eq(&self, other: &u16) -> bool {
+        self.0 == *other
+    }
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What a close frame says, or, for [`CloseCode::NO_STATUS`] and
+/// [`CloseCode::ABNORMAL`], what stands for one that said nothing or never came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CloseFrame {
+    /// The code.
+    pub code: CloseCode,
+    /// The reason, at most 123 bytes; often empty.
+    pub reason: Utf8Bytes,
+}
+
+/// The longest reason a close frame has room for, in bytes (RFC 6455 §5.5).
+const MAX_REASON: usize = 123;
+
+impl CloseFrame {
+    /// A frame with this code and reason.
+    pub fn new(code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Self {
+        Self { code: code.into(), reason: reason.into() }
+    }
+
+    /// What stands for a connection that was lost.
+    pub(crate) fn abnormal() -> Self {
+        Self { code: CloseCode::ABNORMAL, reason: Utf8Bytes::default() }
+    }
+
+    /// What stands for a close frame without a body.
+    pub(crate) fn no_status() -> Self {
+        Self { code: CloseCode::NO_STATUS, reason: Utf8Bytes::default() }
+    }
+
+    /// The same, as it may stand on the wire: a code that may not becomes 1011, and
+    /// a reason that is too long ends at the last whole character that fits.
+    pub(crate) fn sendable(mut self) -> Self {
+        if self.code == CloseCode::NO_STATUS {
+            return Self::no_status();
+        }
+        if !self.code.is_sendable() {
+            tracing::warn!(code = %self.code, "this close code may not be sent; sending 1011");
+            self.code = CloseCode::INTERNAL_ERROR;
+        }
+        if self.reason.len() > MAX_REASON {
+            let mut end = MAX_REASON;
+            while !self.reason.is_char_boundary(end) {
+                end -= 1;
+            }
+            self.reason = Utf8Bytes::from(&self.reason[..end]);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_codes_of_the_registry_may_be_sent() {
+        let sendable = |code: u16| CloseCode::from(code).is_sendable();
+        for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 4999] {
+            assert!(sendable(code), "{code}");
+        }
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
+            assert!(!sendable(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_long_reason_ends_at_a_character() {
+        let frame = CloseFrame::new(1000, "é".repeat(100)).sendable();
+        assert_eq!(frame.reason.len(), 122);
+        assert_eq!(CloseFrame::new(1006, "").sendable().code, 1011);
+        assert_eq!(CloseFrame::new(1005, "gone").sendable(), CloseFrame::no_status());
+    }
+}

@@ -1,0 +1,496 @@
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    input::{Input, READ_SIZE},
+    link::{Flags, Link},
+    timer::Timer,
+};
+use crate::{
+    CloseFrame, ConnectionError, Message,
+    protocol::{Event, FrameQueue, Inbound, Role, Violation},
+    runtime::{BoxStream, Clock},
+};
+
+/// What a connection's handlers are told next.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Message(Message),
+    Ping(Bytes),
+    Pong(Bytes),
+    Drain,
+    /// Nothing more will come; [`Driver::finish`] tells why.
+    End,
+}
+
+/// Reads, parses, writes and keeps time for one connection.
+pub(crate) struct Driver {
+    stream: BoxStream,
+    link: Arc<Link>,
+    inbound: Inbound,
+    input: Input,
+    /// Parsed while a handler was busy, and what that holds in bytes.
+    ahead: VecDeque<Event>,
+    ahead_bytes: usize,
+    /// Taken from the link and not yet accepted by the kernel.
+    writing: FrameQueue,
+    timer: Timer,
+    /// The link does not hold this task's waker.
+    running: bool,
+    /// Reads since the task last waited.
+    reads: u32,
+    /// Times congestion ended without a `drain` event so far.
+    drains: u32,
+    end: Option<End>,
+    /// What made writing impossible, if anything.
+    write_error: Option<io::Error>,
+}
+
+/// How the receiving direction came to its end.
+#[derive(Debug)]
+enum End {
+    Closed(CloseFrame),
+    Violation(Violation),
+    Eof,
+    Lost(io::Error),
+}
+
+/// While a handler is busy, reading goes on until this much is waiting for it, in
+/// bytes; each event counts for at least its own size.
+const READ_AHEAD: usize = 64 * 1024;
+const EVENT_COST: usize = 64;
+
+/// After this many reads in a row the other tasks of the thread have a turn.
+const READS_IN_A_ROW: u32 = 32;
+
+/// The most slices handed to one vectored write.
+const SLICES: usize = 64;
+
+impl Driver {
+    pub(crate) fn new(
+        stream: BoxStream,
+        read_ahead: &[u8],
+        link: Arc<Link>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            stream,
+            inbound: Inbound::new(Role::Server, link.settings().limits),
+            link,
+            input: Input::new(read_ahead),
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
+            writing: FrameQueue::default(),
+            timer: Timer::new(clock),
+            running: true,
+            reads: 0,
+            drains: 0,
+            end: None,
+            write_error: None,
+        }
+    }
+
+    /// The next event. What handlers queued before is written once there is no more
+    /// input at hand.
+    pub(crate) async fn next(&mut self) -> Incoming {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        self.resume();
+        loop {
+            let flags = self.link.flags();
+            if flags.ending() {
+                return Poll::Ready(Incoming::End);
+            }
+            if flags.congested() {
+                let _ = self.poll_write(cx);
+            }
+            if self.drains > 0 {
+                self.drains -= 1;
+                return Poll::Ready(Incoming::Drain);
+            }
+            match self.next_parsed() {
+                Some(Event::Message(message)) => return Poll::Ready(Incoming::Message(message)),
+                Some(Event::Ping(payload)) => return Poll::Ready(Incoming::Ping(payload)),
+                Some(Event::Pong(payload)) => return Poll::Ready(Incoming::Pong(payload)),
+                Some(Event::Close(frame)) => self.end = Some(End::Closed(frame)),
+                None => {}
+            }
+            if self.end.is_some() {
+                return Poll::Ready(Incoming::End);
+            }
+            let blocked = self.poll_write(cx).is_pending();
+            if self.drains > 0 {
+                continue;
+            }
+            if self.poll_read(cx).is_pending() && self.wait(cx, blocked, flags) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Goes on while a handler is busy: writes, answers pings, and reads ahead.
+    pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let flags = self.link.flags();
+            if flags.cut() {
+                self.cut();
+            }
+            while self.ahead_bytes < READ_AHEAD {
+                let Some(event) = self.parse() else { break };
+                self.ahead_bytes += cost(&event);
+                self.ahead.push_back(event);
+            }
+            let blocked = self.poll_write(cx).is_pending();
+            let wants_more = self.end.is_none()
+                && !self.inbound.is_ended()
+                && self.ahead_bytes + self.inbound.held() < READ_AHEAD;
+            let read = wants_more && self.poll_read(cx).is_ready();
+            if !read && self.wait(cx, blocked, flags) {
+                return;
+            }
+        }
+    }
+
+    /// The task runs: who gives it work need not wake it.
+    pub(crate) fn resume(&mut self) {
+        if !self.running {
+            self.link.unpark();
+            self.running = true;
+        }
+    }
+
+    /// Drops the stream at once; whoever still reads or writes finds it gone.
+    fn cut(&mut self) {
+        self.stream = Box::new(Gone);
+        self.end.get_or_insert(End::Lost(gone()));
+    }
+
+    /// Ends the connection the way its end was begun, and returns what `close` is
+    /// told and what went wrong, if something did.
+    ///
+    /// The close frame that started the closing handshake decides: the peer's, or
+    /// this side's, be it asked for by a handle or the answer to a violation.
+    pub(crate) async fn finish(&mut self) -> (CloseFrame, Option<ConnectionError>) {
+        self.resume();
+        self.timer.set(self.link.settings().close_timeout);
+        let closing = self.link.closing();
+        let end = if closing.is_some() { None } else { self.end.take() };
+        let outcome = match (end, closing) {
+            _ if self.link.flags().cut() => (CloseFrame::abnormal(), None),
+            (Some(End::Closed(frame)), _) => {
+                self.link.answer_close(frame.clone());
+                self.hang_up(false).await;
+                (frame, None)
+            }
+            (Some(End::Violation(violation)), _) => {
+                let frame = CloseFrame::new(violation.close_code(), violation.to_string());
+                self.link.answer_close(frame.clone());
+                self.hang_up(true).await;
+                (frame, Some(violation.into()))
+            }
+            (None, Some(frame)) => {
+                self.await_close().await;
+                if self.end.is_some() {
+                    (frame, None)
+                } else {
+                    (CloseFrame::abnormal(), Some(ConnectionError::CloseTimeout))
+                }
+            }
+            (Some(End::Eof) | None, _) => {
+                self.hang_up(false).await;
+                let error = self.write_error.take();
+                let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                (CloseFrame::abnormal(), Some(error.into()))
+            }
+            (Some(End::Lost(error)), _) => (CloseFrame::abnormal(), Some(error.into())),
+        };
+        self.link.shut();
+        outcome
+    }
+
+    /// Sends what is queued and ends the sending direction. With `drain`, then takes
+    /// what the peer still sends, so that its stack has no reason to reset the
+    /// connection before it has read the close frame.
+    async fn hang_up(&mut self, drain: bool) {
+        self.until_timeout(|driver, cx| {
+            ready!(driver.poll_close(cx));
+            if drain {
+                ready!(driver.poll_discard(cx));
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Sends this side's close frame, drops what comes before the peer's, and ends
+    /// the sending direction.
+    async fn await_close(&mut self) {
+        self.until_timeout(|driver, cx| {
+            while driver.end.is_none() {
+                match driver.next_parsed() {
+                    Some(Event::Close(frame)) => driver.end = Some(End::Closed(frame)),
+                    Some(_) => {}
+                    None => {
+                        let _ = driver.poll_write(cx);
+                        ready!(driver.poll_read(cx));
+                    }
+                }
+            }
+            driver.poll_close(cx)
+        })
+        .await;
+    }
+
+    /// Repeats `step` until it is ready, a handle cuts the connection, or the closing
+    /// handshake has taken too long.
+    async fn until_timeout(
+        &mut self,
+        mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<()>,
+    ) {
+        poll_fn(|cx| {
+            self.resume();
+            loop {
+                let flags = self.link.flags();
+                if flags.cut() || step(self, cx).is_ready() || self.timer.poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                // Nothing is queued any more that a step would not have written.
+                if self.wait(cx, true, flags) {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await;
+    }
+
+    /// The next event in order, from what was read already.
+    fn next_parsed(&mut self) -> Option<Event> {
+        let Some(event) = self.ahead.pop_front() else { return self.parse() };
+        self.ahead_bytes -= cost(&event);
+        if self.ahead.is_empty() {
+            self.ahead = VecDeque::new();
+        }
+        Some(event)
+    }
+
+    /// Parses the next event; a ping is answered at once.
+    fn parse(&mut self) -> Option<Event> {
+        if self.input.is_empty() {
+            return None;
+        }
+        match self.inbound.receive(self.input.bytes()) {
+            Ok(received) => {
+                self.input.consume(received.consumed);
+                received.event.inspect(|event| self.answer(event))
+            }
+            Err(violation) => {
+                self.violated(violation);
+                None
+            }
+        }
+    }
+
+    fn answer(&self, event: &Event) {
+        if let Event::Ping(payload) = event {
+            self.link.pong(payload.clone());
+        }
+    }
+
+    fn violated(&mut self, violation: Violation) {
+        self.input = Input::default();
+        self.end.get_or_insert(End::Violation(violation));
+    }
+
+    /// Reads once. Ready if something changed: bytes, or the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.end.is_some() {
+            return Poll::Pending;
+        }
+        ready!(self.poll_turn(cx));
+        let direct = self.input.is_empty();
+        let result = match self.inbound.room().filter(|_| direct) {
+            Some(room) => {
+                let result = ready!(Pin::new(&mut self.stream).poll_read(cx, room));
+                match result.map(|n| (n, self.inbound.filled(n))) {
+                    Ok((n, Ok(event))) => {
+                        if let Some(event) = event {
+                            self.ahead_bytes += cost(&event);
+                            self.ahead.push_back(event);
+                        }
+                        Ok(n)
+                    }
+                    Ok((n, Err(violation))) => {
+                        self.violated(violation);
+                        Ok(n)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            None => {
+                let room = self.input.room();
+                let result = ready!(Pin::new(&mut self.stream).poll_read(cx, room));
+                if let Ok(n) = result {
+                    self.input.filled(n);
+                }
+                result
+            }
+        };
+        match result {
+            Ok(0) => self.end = Some(End::Eof),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => self.end = Some(End::Lost(error)),
+        }
+        Poll::Ready(())
+    }
+
+    /// Pending when it is another task's turn.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reads += 1;
+        if self.reads <= READS_IN_A_ROW {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads and forgets until the peer has no more to say.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.poll_turn(cx));
+            self.input.consume(usize::MAX);
+            let n = ready!(Pin::new(&mut self.stream).poll_read(cx, self.input.room()));
+            if n.is_err() || n.is_ok_and(|n| n == 0) {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Writes all there is. Pending while the stream takes no more.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut written = false;
+        loop {
+            if self.writing.is_empty() {
+                self.writing = self.link.take();
+                if self.writing.is_empty() {
+                    break;
+                }
+            }
+            if self.write_error.is_some() {
+                // Nobody will read it; the receiving direction says when it is over.
+                self.account(self.writing.len(), false);
+                self.writing = FrameQueue::default();
+                continue;
+            }
+            match self.poll_write_once(cx) {
+                Poll::Ready(Ok(0)) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => {
+                    written = true;
+                    self.writing.advance(n);
+                    self.account(n, false);
+                }
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(error)) => self.write_error = Some(error),
+                Poll::Pending => {
+                    self.account(0, true);
+                    return Poll::Pending;
+                }
+            }
+        }
+        if written {
+            if let Err(error) = ready!(Pin::new(&mut self.stream).poll_flush(cx)) {
+                self.write_error = Some(error);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn account(&mut self, written: usize, blocked: bool) {
+        self.drains += u32::from(self.link.written(written, blocked));
+    }
+
+    fn poll_write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.writing.slices(&mut slices);
+        let stream = Pin::new(&mut self.stream);
+        match &slices[..count] {
+            [only] => stream.poll_write(cx, only),
+            slices => stream.poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.poll_write(cx));
+        if self.write_error.is_none() {
+            if let Err(error) = ready!(Pin::new(&mut self.stream).poll_close(cx)) {
+                self.write_error = Some(error);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Gives up what only a running task needs. `false` if it must go on instead.
+    fn wait(&mut self, cx: &mut Context<'_>, blocked: bool, seen: Flags) -> bool {
+        self.input.park();
+        if !self.link.park(cx.waker(), blocked, seen) {
+            return false;
+        }
+        self.running = false;
+        self.reads = 0;
+        true
+    }
+}
+
+/// What is left of a stream that was cut.
+struct Gone;
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was terminated")
+}
+
+impl AsyncRead for Gone {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(gone()))
+    }
+}
+
+impl AsyncWrite for Gone {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(gone()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What a waiting event counts for.
+fn cost(event: &Event) -> usize {
+    EVENT_COST
+        + match event {
+            Event::Message(message) => message.len(),
+            Event::Ping(payload) | Event::Pong(payload) => payload.len(),
+            Event::Close(frame) => frame.reason.len(),
+        }
+}
+
+const _: () = assert!(READ_AHEAD <= READ_SIZE);

@@ -1,0 +1,20 @@
+//! The driver: one task per connection, which joins the protocol, the stream and the
+//! handlers. The only place that does I/O.
+
+mod driver;
+mod handle;
+mod input;
+mod link;
+mod open;
+mod socket;
+mod timer;
+mod ws;
+
+pub(crate) use self::{
+    driver::Driver, handle::run_handler, link::Link, open::serve_stream, socket::run_socket,
+};
+pub use self::{
+    link::ConnectionId,
+    socket::{Socket, SocketEvent},
+    ws::Ws,
+};

@@ -1,0 +1,146 @@
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{
+    future::{Either, select},
+    io::{AsyncReadExt, AsyncWriteExt},
+};
+use http::{Method, Response};
+
+use super::timer::Timer;
+use crate::{
+    Accepted, Service,
+    handshake::{Head, HeadReader, Refusal, encode},
+    runtime::{BoxStream, Clock},
+};
+
+/// How much of a request head one read may bring, in bytes.
+const HEAD_READ: usize = 4 * 1024;
+
+/// How long, and how many bytes, a refused client may go on sending while it reads the
+/// answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// Serves one connection from its first byte to its last.
+pub(crate) async fn serve_stream(
+    service: &Service,
+    clock: Arc<dyn Clock>,
+    stream: BoxStream,
+    remote_addr: SocketAddr,
+) {
+    // Boxed, so that the connection does not carry the room of the handshake around.
+    let opened = Box::pin(open(service, Arc::clone(&clock), stream, remote_addr)).await;
+    if let Some((accepted, stream, read_ahead)) = opened {
+        let running = accepted.start(clock, stream, &read_ahead);
+        drop(read_ahead);
+        running.await;
+    }
+}
+
+/// Reads the request, and answers it; what is needed to go on, if it was accepted.
+async fn open(
+    service: &Service,
+    clock: Arc<dyn Clock>,
+    mut stream: BoxStream,
+    remote_addr: SocketAddr,
+) -> Option<(Accepted, BoxStream, Vec<u8>)> {
+    let mut timer = Timer::new(clock);
+    timer.set(service.handshake_timeout());
+    let mut input = Vec::new();
+    let head = {
+        let read = std::pin::pin!(timer.limit(read_head(service, &mut stream, &mut input)));
+        let stopping = std::pin::pin!(service.hub().stopping());
+        match select(read, stopping).await {
+            Either::Left((Some(head), _)) => head?,
+            Either::Left((None, _)) => Err(Refusal::TimedOut),
+            Either::Right(_) => Err(Refusal::ShuttingDown),
+        }
+    };
+    let (accepted, without_body) = match head {
+        Ok(Head { request, size }) => {
+            input.drain(..size);
+            let without_body = *request.method() == Method::HEAD;
+            (service.handshake(request, remote_addr).await, without_body)
+        }
+        Err(refusal) => {
+            tracing::debug!(%remote_addr, %refusal, "handshake refused");
+            (Err(refusal.into_response()), false)
+        }
+    };
+    timer.set(service.handshake_timeout());
+    match accepted {
+        Ok(accepted) => {
+            let response = encode(&accepted.response().clone().map(|()| Bytes::new()));
+            timer.limit(send(&mut stream, &response)).await?.ok()?;
+            Some((accepted, stream, input))
+        }
+        Err(response) => {
+            refuse(&mut stream, &mut timer, response, without_body).await;
+            None
+        }
+    }
+}
+
+/// The request head; `None` if the client left before it was complete.
+async fn read_head(
+    service: &Service,
+    stream: &mut BoxStream,
+    input: &mut Vec<u8>,
+) -> Option<Result<Head, Refusal>> {
+    let mut reader = HeadReader::new(service.head_limits());
+    loop {
+        let filled = input.len();
+        input.resize(filled + HEAD_READ, 0);
+        let read = stream.read(&mut input[filled..]).await;
+        input.truncate(filled + read.as_ref().map_or(0, |n| *n));
+        if read.ok()? == 0 {
+            return None;
+        }
+        match reader.read(input) {
+            Ok(None) => {}
+            Ok(Some(head)) => return Some(Ok(head)),
+            Err(refusal) => return Some(Err(refusal)),
+        }
+    }
+}
+
+async fn refuse(
+    stream: &mut BoxStream,
+    timer: &mut Timer,
+    response: Response<Bytes>,
+    without_body: bool,
+) {
+    let mut bytes = encode(&response);
+    if without_body {
+        bytes.truncate(bytes.len() - response.body().len());
+    }
+    let sent = timer
+        .limit(async {
+            send(stream, &bytes).await?;
+            stream.close().await
+        })
+        .await;
+    if let Some(Ok(())) = sent {
+        // Closing with unread input would reset the connection, and the client might
+        // never see the answer.
+        timer.set(LINGER);
+        timer.limit(discard(stream)).await;
+    }
+}
+
+async fn send(stream: &mut BoxStream, bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
+async fn discard(stream: &mut BoxStream) {
+    let mut buffer = [0; HEAD_READ];
+    let mut left = LINGER_BYTES;
+    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+        left = left.saturating_sub(n);
+        if left == 0 {
+            return;
+        }
+    }
+}

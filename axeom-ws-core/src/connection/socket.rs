@@ -1,0 +1,172 @@
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::{Future, poll_fn},
+    ops::Deref,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Ws,
+    driver::{Driver, Incoming},
+    handle,
+};
+use crate::{CloseCode, CloseFrame, HandlerResult, Message, registry::Registration};
+
+/// What [`Socket::recv`] yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketEvent {
+    /// A whole message.
+    Message(Message),
+    /// A ping. It is answered already.
+    Ping(Bytes),
+    /// A pong.
+    Pong(Bytes),
+    /// Backpressure is over.
+    Drain,
+    /// The connection is over; the last event.
+    Close(CloseFrame),
+}
+
+/// A connection whose handler owns the loop; see [`Route::socket`](crate::Route::socket).
+///
+/// It derefs to the [`Ws`], for everything but receiving. When the handler returns, the
+/// connection is closed with 1000, or, after an error or panic, with 1011.
+pub struct Socket<D = ()> {
+    ws: Ws<D>,
+    inbox: Arc<Mutex<Inbox>>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    events: VecDeque<SocketEvent>,
+    closed: bool,
+    /// Who waits for an event.
+    reader: Option<Waker>,
+    /// The connection's task, when it waits for the last event to be taken.
+    driver: Option<Waker>,
+}
+
+impl<D> Socket<D> {
+    /// Waits for the next event; `None` after [`SocketEvent::Close`]. Cancel safe.
+    pub async fn recv(&mut self) -> Option<SocketEvent> {
+        poll_fn(|cx| {
+            let mut inbox = lock(&self.inbox);
+            match inbox.events.pop_front() {
+                Some(event) => {
+                    if let Some(driver) = inbox.driver.take() {
+                        driver.wake();
+                    }
+                    Poll::Ready(Some(event))
+                }
+                None if inbox.closed => Poll::Ready(None),
+                None => {
+                    inbox.reader = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// The handle, to keep or hand on.
+    pub fn ws(&self) -> &Ws<D> {
+        &self.ws
+    }
+}
+
+impl<D> Deref for Socket<D> {
+    type Target = Ws<D>;
+
+    fn deref(&self) -> &Ws<D> {
+        &self.ws
+    }
+}
+
+impl<D> fmt::Debug for Socket<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Socket").field(&self.ws).finish()
+    }
+}
+
+/// Runs a connection whose handler owns the loop.
+pub(crate) async fn run_socket<D, Fut>(
+    mut driver: Driver,
+    registration: Registration,
+    ws: Ws<D>,
+    handler: impl FnOnce(Socket<D>) -> Fut,
+) where
+    Fut: Future<Output = HandlerResult>,
+{
+    let inbox = Arc::new(Mutex::new(Inbox::default()));
+    let socket = Socket { ws, inbox: Arc::clone(&inbox) };
+    let link = registration.link();
+    // Called in here, so that a panic of the closure itself is caught too.
+    let mut handled = pin!(handle::catch(async { handler(socket).await }));
+
+    // One event at a time: the next is looked for when the handler has taken the last.
+    let early = poll_fn(|cx| {
+        loop {
+            driver.resume();
+            if let Poll::Ready(done) = handled.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
+            }
+            {
+                let mut inbox = lock(&inbox);
+                inbox.driver = (!inbox.events.is_empty()).then(|| cx.waker().clone());
+                if inbox.driver.is_some() {
+                    drop(inbox);
+                    driver.poll_background(cx);
+                    return Poll::Pending;
+                }
+            }
+            let event = match driver.poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Incoming::End) => return Poll::Ready(None),
+                Poll::Ready(Incoming::Message(message)) => SocketEvent::Message(message),
+                Poll::Ready(Incoming::Ping(payload)) => SocketEvent::Ping(payload),
+                Poll::Ready(Incoming::Pong(payload)) => SocketEvent::Pong(payload),
+                Poll::Ready(Incoming::Drain) => SocketEvent::Drain,
+            };
+            deliver(&inbox, event, Some(cx.waker()));
+        }
+    })
+    .await;
+
+    match &early {
+        Some(Ok(())) => link.close(CloseFrame::new(CloseCode::NORMAL, "")),
+        Some(Err(error)) => {
+            tracing::debug!(connection = %link.id(), %error, "a socket handler failed");
+            link.close(handle::internal_error());
+        }
+        None => {}
+    }
+    registration.leave_topics();
+    let (frame, _) = driver.finish().await;
+    drop(driver);
+    if early.is_none() {
+        deliver(&inbox, SocketEvent::Close(frame), None);
+        handle::report(handled.await);
+    }
+}
+
+/// Hands over an event and wakes who waits for it, unless that is `this` task, which
+/// goes on anyway: the handler may receive in a task of its own.
+fn deliver(inbox: &Mutex<Inbox>, event: SocketEvent, this: Option<&Waker>) {
+    let mut inbox = lock(inbox);
+    inbox.closed |= matches!(event, SocketEvent::Close(_));
+    inbox.events.push_back(event);
+    let reader = inbox.reader.take();
+    drop(inbox);
+    if let Some(reader) = reader.filter(|reader| !this.is_some_and(|this| this.will_wake(reader))) {
+        reader.wake();
+    }
+}
+
+fn lock(inbox: &Mutex<Inbox>) -> MutexGuard<'_, Inbox> {
+    inbox.lock().unwrap_or_else(PoisonError::into_inner)
+}

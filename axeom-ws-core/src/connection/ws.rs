@@ -1,0 +1,196 @@
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::Uri;
+
+use super::link::{ConnectionId, Link, Refused};
+use crate::{
+    CloseCode, CloseFrame, Closed, Message, SendStatus, TrySendError, Utf8Bytes,
+    app::{Get, RequestInfo},
+    registry::Hub,
+};
+
+/// A handle to one connection: send on it, close it, subscribe it, and read the
+/// context of its handshake.
+///
+/// Cheap to clone, and usable from any task or thread, also after the connection
+/// ended: then sending returns [`Closed`].
+pub struct Ws<D = ()>(Arc<Shared<D>>);
+
+struct Shared<D> {
+    link: Arc<Link>,
+    hub: Arc<Hub>,
+    request: RequestInfo,
+    data: D,
+}
+
+impl<D> Ws<D> {
+    pub(crate) fn new(link: Arc<Link>, hub: Arc<Hub>, request: RequestInfo, data: D) -> Self {
+        Self(Arc::new(Shared { link, hub, request, data }))
+    }
+
+    /// Queues a message. Over the high-water mark it waits until the peer has taken
+    /// enough; it never drops.
+    ///
+    /// Cancel safe: a future dropped before it is ready has queued nothing.
+    ///
+    /// # Errors
+    /// The connection is closed, or closes while this waits.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), Closed> {
+        let message = message.into();
+        self.0.link.send(&message).await.map_err(|_| Closed)
+    }
+
+    /// Queues a message without waiting.
+    ///
+    /// # Errors
+    /// [`Full`](TrySendError::Full) if it does not fit the send limit (a single
+    /// message fits an empty queue whatever its size),
+    /// [`Closed`](TrySendError::Closed) if the connection is closed. Both hand the
+    /// message back.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<SendStatus, TrySendError> {
+        let message = message.into();
+        self.0.link.try_send(&message).map_err(|refused| match refused {
+            Refused::Full => TrySendError::Full(message),
+            Refused::Closed => TrySendError::Closed(message),
+        })
+    }
+
+    /// Waits until there is no backpressure. Cancel safe.
+    ///
+    /// # Errors
+    /// The connection is closed, or closes while this waits.
+    pub async fn ready(&self) -> Result<(), Closed> {
+        self.0.link.ready().await.map_err(|_| Closed)
+    }
+
+    /// Bytes queued and not yet accepted by the kernel, frame headers included.
+    pub fn buffered_amount(&self) -> usize {
+        self.0.link.buffered_amount()
+    }
+
+    /// Starts the closing handshake (RFC 6455 §7.1.2), after everything that is
+    /// queued. Messages that the peer still sends are dropped. Without effect if
+    /// either side has started it already.
+    ///
+    /// A code that may not be sent becomes 1011, with [`CloseCode::NO_STATUS`] none is
+    /// sent; a reason over 123 bytes is cut at a character.
+    pub fn close(&self, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) {
+        self.0.link.close(CloseFrame::new(code, reason));
+    }
+
+    /// Cuts the connection without a closing handshake; what is queued is lost, and
+    /// `close` sees 1006.
+    pub fn terminate(&self) {
+        self.0.link.terminate();
+    }
+
+    /// Sends a ping (RFC 6455 §5.5.2); of a payload over 125 bytes, the first 125. Not
+    /// subject to backpressure.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn ping(&self, payload: impl Into<Bytes>) -> Result<(), Closed> {
+        if self.0.link.ping(&payload.into()) { Ok(()) } else { Err(Closed) }
+    }
+
+    /// Whether the connection is closed, or its closing handshake has started.
+    pub fn is_closed(&self) -> bool {
+        self.0.link.is_closed()
+    }
+
+    /// Subscribes to a topic, exactly this name; `false` if it was already, or the
+    /// connection has ended. Subscriptions end with the connection.
+    pub fn subscribe(&self, topic: impl AsRef<str>) -> bool {
+        self.0.hub.topics.subscribe(&self.0.link, topic.as_ref())
+    }
+
+    /// Ends a subscription; `false` if there was none.
+    pub fn unsubscribe(&self, topic: impl AsRef<str>) -> bool {
+        self.0.hub.topics.unsubscribe(&self.0.link, topic.as_ref())
+    }
+
+    /// Whether this connection is subscribed to a topic.
+    pub fn is_subscribed(&self, topic: impl AsRef<str>) -> bool {
+        self.0.link.subscriptions.contains(topic.as_ref())
+    }
+
+    /// The topics this connection is subscribed to, in no particular order.
+    pub fn subscriptions(&self) -> Vec<String> {
+        self.0.link.subscriptions.names()
+    }
+
+    /// Queues a message for all other subscribers of a topic, and says for how many.
+    /// This connection need not be subscribed, nor still be open. A subscriber over
+    /// its send limit misses the message.
+    pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<Message>) -> usize {
+        self.0.hub.topics.publish(topic.as_ref(), &message.into(), Some(&self.0.link))
+    }
+
+    /// As [`publish`](Self::publish), to this connection too if it is subscribed.
+    pub fn publish_to_all(&self, topic: impl AsRef<str>, message: impl Into<Message>) -> usize {
+        self.0.hub.topics.publish(topic.as_ref(), &message.into(), None)
+    }
+
+    /// All values of the handshake; derefs to the newest.
+    pub fn data(&self) -> &D {
+        &self.0.data
+    }
+
+    /// A value of the handshake by its type: `let db: &Db = ws.get();`.
+    pub fn get<T, Index>(&self) -> &T
+    where
+        D: Get<T, Index>,
+    {
+        self.0.data.get()
+    }
+
+    /// A parameter of the route's path, decoded; empty if the route has none of this
+    /// name. The tail that a `*` matched has the name `*`.
+    pub fn param(&self, name: &str) -> &str {
+        self.0.request.params.get(name)
+    }
+
+    /// The first value of a header of the handshake request, in any case; `None` if it
+    /// is missing or not text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.0.request.headers.get(name)
+    }
+
+    /// The URI of the handshake request.
+    pub fn uri(&self) -> &Uri {
+        &self.0.request.uri
+    }
+
+    /// The subprotocol that was chosen.
+    pub fn protocol(&self) -> Option<&str> {
+        self.0.request.protocol.as_ref().and_then(|protocol| protocol.to_str().ok())
+    }
+
+    /// The peer's address.
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.0.request.remote_addr
+    }
+
+    /// The connection's id, unique within the process.
+    pub fn id(&self) -> ConnectionId {
+        self.0.link.id()
+    }
+}
+
+impl<D> Clone for Ws<D> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<D> fmt::Debug for Ws<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ws")
+            .field("id", &self.id())
+            .field("uri", self.uri())
+            .field("remote_addr", &self.remote_addr())
+            .finish_non_exhaustive()
+    }
+}

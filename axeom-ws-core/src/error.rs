@@ -1,0 +1,108 @@
+use std::io;
+
+use thiserror::Error;
+
+use crate::{Message, options::InvalidOption, protocol::Violation};
+
+/// Any error a handler may return.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The connection is closed, or its close frame is already queued: nothing more can
+/// be sent on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the connection is closed")]
+pub struct Closed;
+
+/// A message that was queued; see [`Ws::try_send`](crate::Ws::try_send).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendStatus {
+    /// Queued, and the connection is below its high-water mark.
+    Sent,
+    /// Queued, but the connection is over its high-water mark. `drain` follows once
+    /// it is below its low-water mark.
+    Backpressure,
+}
+
+/// A message that was not queued; it is handed back.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TrySendError {
+    /// It would take the connection over its send limit. Wait for `drain`, or for
+    /// [`Ws::ready`](crate::Ws::ready).
+    #[error("the connection's send limit is reached; wait for drain")]
+    Full(Message),
+    /// The connection is closed.
+    #[error("the connection is closed")]
+    Closed(Message),
+}
+
+impl TrySendError {
+    /// The message.
+    pub fn into_message(self) -> Message {
+        match self {
+            TrySendError::Full(message) | TrySendError::Closed(message) => message,
+        }
+    }
+}
+
+/// What went wrong with a connection; the `error` handler sees it before `close`.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Violation(#[from] Violation),
+    /// The stream failed, or ended without a closing handshake.
+    #[error("the connection was lost: {0}")]
+    Io(#[from] io::Error),
+    /// A handler returned an error.
+    #[error("a handler failed: {0}")]
+    Handler(#[source] BoxError),
+    /// A handler panicked.
+    #[error("a handler panicked: {0}")]
+    Panic(String),
+    /// The peer did not finish the closing handshake in time.
+    #[error("the closing handshake was not finished in time")]
+    CloseTimeout,
+}
+
+/// What is wrong with an [`App`](crate::App).
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// A route's path cannot be used, or conflicts with another one's.
+    #[error("route {path}: {reason}")]
+    Route {
+        /// The path as it was given, with its group's prefix.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An option of a route has a value it cannot have.
+    #[error("route {path}: {source}")]
+    Option {
+        /// The path of the route.
+        path: String,
+        /// Which, and why.
+        source: InvalidOption,
+    },
+    /// A subprotocol is not a token (RFC 6455 §4.1).
+    #[error("route {path}: subprotocol {protocol:?} is not a token")]
+    Protocol {
+        /// The path of the route.
+        path: String,
+        /// The subprotocol.
+        protocol: String,
+    },
+}
+
+/// Why a server does not serve.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The app cannot be built.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// The address cannot be bound.
+    #[error("cannot listen: {0}")]
+    Bind(#[from] io::Error),
+}

@@ -1,0 +1,74 @@
+use http::{HeaderMap, Response, StatusCode, header};
+
+/// A response as it goes over the wire, for a connection that ends after it, or,
+/// with status 101, becomes a WebSocket.
+///
+/// `Content-Length` is set from the body, and `Connection: close` unless the
+/// response names `Connection` itself; neither for 101.
+pub fn encode(response: &Response<impl AsRef<[u8]>>) -> Vec<u8> {
+    let body = response.body().as_ref();
+    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let mut out = Vec::with_capacity(256 + body.len());
+    let reason = response.status().canonical_reason().unwrap_or_default();
+    line(&mut out, &[b"HTTP/1.1 ", response.status().as_str().as_bytes(), b" ", reason.as_bytes()]);
+    write_headers(&mut out, response.headers());
+    if !upgraded {
+        line(&mut out, &[b"Content-Length: ", body.len().to_string().as_bytes()]);
+        if !response.headers().contains_key(header::CONNECTION) {
+            line(&mut out, &[b"Connection: close"]);
+        }
+    }
+    line(&mut out, &[]);
+    out.extend_from_slice(body);
+    out
+}
+
+fn write_headers(out: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        // The body is always sent whole: what says otherwise would desynchronize.
+        if matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING) {
+            continue;
+        }
+        line(out, &[title_case(name.as_str()).as_bytes(), b": ", value.as_bytes()]);
+    }
+}
+
+fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `sec-websocket-accept` as `Sec-WebSocket-Accept`: names have no case, but some
+/// old clients compare them as the RFC prints them.
+fn title_case(name: &str) -> String {
+    let mut title = String::with_capacity(name.len());
+    let mut upper = true;
+    for c in name.chars() {
+        title.push(if upper { c.to_ascii_uppercase() } else { c });
+        upper = c == '-';
+    }
+    title.replace("Websocket", "WebSocket")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_cannot_announce_another_body_than_it_has() {
+        let response = Response::builder()
+            .status(403)
+            .header("content-length", "999")
+            .header("transfer-encoding", "chunked")
+            .header("sec-websocket-version", "13")
+            .body("no\n")
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(encode(&response)).unwrap(),
+            "HTTP/1.1 403 Forbidden\r\nSec-WebSocket-Version: 13\r\n\
+             Content-Length: 3\r\nConnection: close\r\n\r\nno\n"
+        );
+    }
+}

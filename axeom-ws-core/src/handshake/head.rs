@@ -1,0 +1,132 @@
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
+
+use super::Refusal;
+
+/// How large a request head may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// The whole head in bytes, its empty line included.
+    pub size: usize,
+    /// The number of header lines, up to [`HeadLimits::MOST_HEADERS`].
+    pub headers: usize,
+    /// The request line in bytes.
+    pub request_line: usize,
+}
+
+impl HeadLimits {
+    /// No head is read with more header lines than this, whatever its limit says.
+    pub const MOST_HEADERS: usize = 256;
+}
+
+/// 16 KiB, 100 headers, and 8 KiB for the request line.
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { size: 16 * 1024, headers: 100, request_line: 8 * 1024 }
+    }
+}
+
+/// A complete request head.
+#[derive(Debug)]
+pub struct Head {
+    /// The request; it has no body.
+    pub request: Request<()>,
+    /// The length of the head in bytes: what follows in the input belongs to the
+    /// connection.
+    pub size: usize,
+}
+
+/// Finds and parses a request head that arrives in pieces, looking at each byte
+/// once until the head is complete.
+#[derive(Debug)]
+pub struct HeadReader {
+    limits: HeadLimits,
+    scanned: usize,
+    line_start: usize,
+    /// Non-empty lines so far, the request line included.
+    lines: usize,
+}
+
+impl HeadReader {
+    /// A reader that has seen nothing.
+    pub fn new(limits: HeadLimits) -> Self {
+        Self { limits, scanned: 0, line_start: 0, lines: 0 }
+    }
+
+    /// Looks at what is new in `input`, all that was received so far. `None` if the
+    /// head is not complete.
+    ///
+    /// # Errors
+    /// The head is malformed or over a limit.
+    pub fn read(&mut self, input: &[u8]) -> Result<Option<Head>, Refusal> {
+        while let Some(&byte) = input.get(self.scanned) {
+            let line = &input[self.line_start..self.scanned];
+            if self.lines == 0 && line.len() >= self.limits.request_line {
+                return Err(Refusal::RequestLineTooLong { limit: self.limits.request_line });
+            }
+            if self.scanned >= self.limits.size {
+                return Err(Refusal::HeadTooLarge { limit: self.limits.size });
+            }
+            self.scanned += 1;
+            if byte != b'\n' {
+                continue;
+            }
+            let Some(line) = line.strip_suffix(b"\r") else {
+                return Err(Refusal::BareLf);
+            };
+            self.line_start = self.scanned;
+            match line.first() {
+                // An empty line before the request is skipped (RFC 9112 §2.2).
+                None if self.lines == 0 => {}
+                None => return parse(&input[..self.scanned]).map(Some),
+                Some(b' ' | b'\t') if self.lines > 0 => return Err(Refusal::FoldedHeader),
+                Some(_) if self.lines > self.limits.headers => {
+                    return Err(Refusal::TooManyHeaders { limit: self.limits.headers });
+                }
+                Some(_) => self.lines += 1,
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn parse(input: &[u8]) -> Result<Head, Refusal> {
+    let mut headers = [httparse::EMPTY_HEADER; HeadLimits::MOST_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let size = match parsed.parse(input) {
+        Ok(httparse::Status::Complete(size)) => size,
+        Ok(httparse::Status::Partial) => return Err(Refusal::InvalidHead("it ends early")),
+        Err(error) => return Err(Refusal::InvalidHead(describe(error))),
+    };
+    let (Some(method), Some(path), Some(version)) = (parsed.method, parsed.path, parsed.version)
+    else {
+        return Err(Refusal::InvalidHead("it has no request line"));
+    };
+
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(method.as_bytes())
+        .map_err(|_| Refusal::InvalidHead("the method is not a token"))?;
+    *request.uri_mut() =
+        Uri::try_from(path).map_err(|_| Refusal::InvalidHead("the path is not a valid URI"))?;
+    *request.version_mut() = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    request.headers_mut().reserve(parsed.headers.len());
+    for header in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(header.name.as_bytes())
+            .map_err(|_| Refusal::InvalidHead("a header name is not a token"))?;
+        let value = HeaderValue::from_bytes(header.value)
+            .map_err(|_| Refusal::InvalidHead("a header value has a control character"))?;
+        request.headers_mut().append(name, value);
+    }
+    Ok(Head { request, size })
+}
+
+fn describe(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::HeaderName => "a header name is not a token",
+        httparse::Error::HeaderValue => "a header value has a control character",
+        httparse::Error::NewLine => "a line does not end with CR LF",
+        httparse::Error::Token => "the request line has a character that does not belong there",
+        httparse::Error::TooManyHeaders => "there are too many headers",
+        httparse::Error::Version => "the version is not HTTP/1.0 or HTTP/1.1",
+        _ => "it cannot be parsed",
+    }
+}

@@ -1,0 +1,178 @@
+//! The comma-separated lists of RFC 9110 §5.6.1, read in one pass.
+
+use http::{HeaderMap, HeaderName};
+
+use super::Refusal;
+
+/// Whether any of the `name` headers lists `token`, in any case.
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// The tokens of all `name` headers, in order; empty items are skipped.
+pub(super) fn tokens<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    broken: &Refusal,
+) -> Result<Vec<&'a str>, Refusal> {
+    let mut tokens = Vec::new();
+    for value in headers.get_all(name) {
+        let value = value.to_str().map_err(|_| broken.clone())?;
+        for item in value.split(',').map(|item| item.trim_matches([' ', '\t'])) {
+            if item.is_empty() {
+                continue;
+            }
+            if !item.bytes().all(is_token_byte) {
+                return Err(broken.clone());
+            }
+            tokens.push(item);
+        }
+    }
+    Ok(tokens)
+}
+
+/// One extension a client offers, with its parameters (RFC 6455 §9.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtensionOffer {
+    /// The extension, such as `permessage-deflate`.
+    pub name: String,
+    /// Its parameters in order, each with its value if it has one.
+    pub params: Vec<(String, Option<String>)>,
+}
+
+/// The offers of all `name` headers, in the client's order of preference.
+pub(super) fn extensions(
+    headers: &HeaderMap,
+    name: &HeaderName,
+) -> Result<Vec<ExtensionOffer>, Refusal> {
+    let mut offers = Vec::new();
+    for value in headers.get_all(name) {
+        let mut cursor = Cursor(value.as_bytes());
+        loop {
+            cursor.skip_space();
+            if !cursor.0.is_empty() && cursor.0[0] != b',' {
+                offers.push(cursor.extension().ok_or(Refusal::BadExtensions)?);
+            }
+            if cursor.0.is_empty() {
+                break;
+            }
+            if !cursor.take(b',') {
+                return Err(Refusal::BadExtensions);
+            }
+        }
+    }
+    Ok(offers)
+}
+
+struct Cursor<'a>(&'a [u8]);
+
+impl Cursor<'_> {
+    fn extension(&mut self) -> Option<ExtensionOffer> {
+        let name = self.token()?;
+        let mut params = Vec::new();
+        while self.take(b';') {
+            let name = self.token()?;
+            let value = if self.take(b'=') { Some(self.value()?) } else { None };
+            params.push((name, value));
+        }
+        Some(ExtensionOffer { name, params })
+    }
+
+    /// A token, or a quoted string that holds one.
+    fn value(&mut self) -> Option<String> {
+        self.skip_space();
+        if self.0.first() != Some(&b'"') {
+            return self.token();
+        }
+        let mut value = String::new();
+        let mut bytes = self.0[1..].iter().copied().enumerate();
+        while let Some((at, byte)) = bytes.next() {
+            let byte = match byte {
+                b'"' => {
+                    self.0 = &self.0[at + 2..];
+                    self.skip_space();
+                    return (!value.is_empty()).then_some(value);
+                }
+                b'\\' => bytes.next()?.1,
+                byte => byte,
+            };
+            if !is_token_byte(byte) {
+                return None;
+            }
+            value.push(char::from(byte));
+        }
+        None
+    }
+
+    fn token(&mut self) -> Option<String> {
+        self.skip_space();
+        let end = self.0.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(self.0.len());
+        let (token, rest) = self.0.split_at(end);
+        self.0 = rest;
+        self.skip_space();
+        (!token.is_empty()).then(|| token.iter().copied().map(char::from).collect())
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.0.first() == Some(&byte);
+        if found {
+            self.0 = &self.0[1..];
+        }
+        found
+    }
+
+    fn skip_space(&mut self) {
+        self.0 = self.0.trim_ascii_start();
+    }
+}
+
+/// A character of a token (RFC 9110 §5.6.2).
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, header::SEC_WEBSOCKET_EXTENSIONS};
+
+    use super::*;
+
+    fn parse(value: &str) -> Result<Vec<ExtensionOffer>, Refusal> {
+        let mut headers = HeaderMap::new();
+        headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_str(value).unwrap());
+        extensions(&headers, &SEC_WEBSOCKET_EXTENSIONS)
+    }
+
+    #[test]
+    fn offers_keep_their_order_and_parameters() {
+        let offers = parse(
+            "permessage-deflate; client_max_window_bits ; server_max_window_bits=\"10\", x-y",
+        )
+        .unwrap();
+        assert_eq!(offers.len(), 2);
+        assert_eq!(offers[0].name, "permessage-deflate");
+        assert_eq!(
+            offers[0].params,
+            [
+                ("client_max_window_bits".to_owned(), None),
+                ("server_max_window_bits".to_owned(), Some("10".to_owned())),
+            ]
+        );
+        assert_eq!(offers[1], ExtensionOffer { name: "x-y".to_owned(), params: vec![] });
+        assert_eq!(parse(" , ,a,").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn broken_syntax_is_refused() {
+        for value in
+            ["a b", "a;", "a;=1", "a; b=", "a; b=\"", "a; b=\"x y\"", "a;b=\"\"", "(a)", "a=1"]
+        {
+            assert_eq!(parse(value), Err(Refusal::BadExtensions), "{value}");
+        }
+    }
+}

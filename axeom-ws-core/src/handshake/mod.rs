@@ -1,0 +1,43 @@
+//! The opening handshake of RFC 6455 §4, as pure functions.
+//!
+//! [`HeadReader`] turns received bytes into an [`http::Request`]; [`check_head`] and
+//! [`check_upgrade`] turn the request into an [`Upgrade`], or into the [`Refusal`]
+//! that says what to change. An [`Upgrade`] makes the 101 response; [`encode`] makes
+//! bytes of any response. No I/O happens here.
+//!
+//! ```
+//! use axeom_ws_core::handshake::{HeadLimits, HeadReader, OriginPolicy, check_head, check_upgrade};
+//!
+//! let bytes = b"GET /chat HTTP/1.1\r\n\
+//!     Host: example.com\r\n\
+//!     Upgrade: websocket\r\n\
+//!     Connection: Upgrade\r\n\
+//!     Sec-WebSocket-Version: 13\r\n\
+//!     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+//! let head = HeadReader::new(HeadLimits::default()).read(bytes)?.expect("the head is complete");
+//! check_head(&head.request)?;
+//! let upgrade = check_upgrade(&head.request, &OriginPolicy::default())?;
+//! let response = upgrade.response(None);
+//! assert_eq!(response.status(), 101);
+//! assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+//! # Ok::<(), axeom_ws_core::handshake::Refusal>(())
+//! ```
+
+mod check;
+mod encode;
+mod head;
+mod lists;
+mod origin;
+mod refusal;
+
+pub(crate) use self::{check::check_no_body, lists::is_token_byte};
+pub use self::{
+    check::{
+        Upgrade, check_head, check_upgrade, is_upgrade, offered_extensions, offered_protocols,
+    },
+    encode::encode,
+    head::{Head, HeadLimits, HeadReader},
+    lists::ExtensionOffer,
+    origin::OriginPolicy,
+    refusal::Refusal,
+};

@@ -1,0 +1,135 @@
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use thiserror::Error;
+
+/// Why a handshake is refused. The message is what the client reads: one line that
+/// says what to change.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// 400: the request head cannot be parsed (RFC 9112).
+    #[error("the request head is not valid HTTP/1.1: {0}")]
+    InvalidHead(&'static str),
+    /// 400: a line ends with LF alone (RFC 9112 §2.2).
+    #[error("lines of the request head must end with CR LF")]
+    BareLf,
+    /// 400: a header continues on a second line (RFC 9112 §5.2).
+    #[error("a header must not continue on a second line")]
+    FoldedHeader,
+    /// 400: not exactly one Host header (RFC 9112 §3.2).
+    #[error("send exactly one Host header")]
+    Host,
+    /// 414: the request line is over its limit.
+    #[error("the request line is over {limit} bytes; shorten the path or query")]
+    RequestLineTooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// 431: the request head is over its limit.
+    #[error("the request head is over {limit} bytes; send fewer or shorter headers")]
+    HeadTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// 431: too many header lines.
+    #[error("more than {limit} headers; send fewer")]
+    TooManyHeaders {
+        /// The limit.
+        limit: usize,
+    },
+    /// 408: the request head did not arrive in time.
+    #[error("the request head took too long; send it at once")]
+    TimedOut,
+    /// 404: no route has this path.
+    #[error("no route here; check the path")]
+    NotFound,
+    /// 405: the method is not GET (RFC 6455 §4.1).
+    #[error("a WebSocket handshake is a GET request")]
+    MethodNotAllowed,
+    /// 426: not an upgrade to WebSocket over HTTP/1.1 (RFC 6455 §4.2.1).
+    #[error(
+        "this is a WebSocket route; send HTTP/1.1 with Upgrade: websocket and Connection: Upgrade"
+    )]
+    UpgradeRequired,
+    /// 426: another version of the protocol (RFC 6455 §4.4).
+    #[error("send Sec-WebSocket-Version: 13")]
+    UnsupportedVersion,
+    /// 400: the key is missing, repeated or not 16 bytes of base64 (RFC 6455 §4.1).
+    #[error("send one Sec-WebSocket-Key of 16 bytes in base64")]
+    BadKey,
+    /// 400: the request announces a body.
+    #[error("a WebSocket handshake has no body; leave out Content-Length and Transfer-Encoding")]
+    Body,
+    /// 403: a page of another origin (RFC 6455 §10.2).
+    #[error("this Origin is not allowed to connect")]
+    ForeignOrigin,
+    /// 500: a derive or guard failed.
+    #[error("the server failed to answer this request")]
+    Failed,
+    /// 400: the route requires a subprotocol that was not offered.
+    #[error("this route requires a Sec-WebSocket-Protocol that was not offered")]
+    ProtocolRequired,
+    /// 400: `Sec-WebSocket-Protocol` is not a list of tokens.
+    #[error("Sec-WebSocket-Protocol must be a list of tokens")]
+    BadProtocols,
+    /// 400: `Sec-WebSocket-Extensions` has broken syntax (RFC 6455 §9.1).
+    #[error("Sec-WebSocket-Extensions must be a list of extensions with parameters")]
+    BadExtensions,
+    /// 503: the server has as many connections as it may.
+    #[error("the server is at capacity; try again later")]
+    AtCapacity,
+    /// 503: the server shuts down.
+    #[error("the server is shutting down; try again later")]
+    ShuttingDown,
+}
+
+/// When a refused client may try again, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+impl Refusal {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Refusal::RequestLineTooLong { .. } => StatusCode::URI_TOO_LONG,
+            Refusal::HeadTooLarge { .. } | Refusal::TooManyHeaders { .. } => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            Refusal::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            Refusal::NotFound => StatusCode::NOT_FOUND,
+            Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::UpgradeRequired | Refusal::UnsupportedVersion => StatusCode::UPGRADE_REQUIRED,
+            Refusal::ForeignOrigin => StatusCode::FORBIDDEN,
+            Refusal::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            Refusal::AtCapacity | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The whole answer: status, headers, and the message as a one-line body.
+    pub fn into_response(self) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from(format!("{self}\n")));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        match self {
+            Refusal::MethodNotAllowed => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+            }
+            Refusal::UpgradeRequired => {
+                headers.insert(header::UPGRADE, WEBSOCKET);
+                headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade, close"));
+            }
+            Refusal::UnsupportedVersion => {
+                headers.insert(header::UPGRADE, WEBSOCKET);
+                headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade, close"));
+                headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            Refusal::AtCapacity | Refusal::ShuttingDown => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,104 @@
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::Utf8Bytes;
+
+/// One whole WebSocket message (RFC 6455 §5.6), reassembled and, for text,
+/// checked to be UTF-8.
+///
+/// ```
+/// use axeom_ws_core::Message;
+///
+/// let text = Message::from("hello");
+/// assert_eq!(text.as_text(), Some("hello"));
+/// assert_eq!(text.to_string(), "hello");
+/// assert_eq!(Message::from(vec![1, 2, 3]).len(), 3);
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// A text message.
+    Text(Utf8Bytes),
+    /// A binary message.
+    Binary(Bytes),
+}
+
+impl Message {
+    /// The payload as text, if it is a text message.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Message::Text(text) => Some(text),
+            Message::Binary(_) => None,
+        }
+    }
+
+    /// The payload, whatever the kind of message.
+    #[inline]
+    pub fn as_bytes(&self) -> &Bytes {
+        match self {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The payload, whatever the kind of message, without a copy.
+    #[inline]
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Message::Text(text) => text.into_bytes(),
+            Message::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Length of the payload in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether the payload is empty.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether this is a text message.
+    #[inline]
+    pub fn is_text(&self) -> bool {
+        matches!(self, Message::Text(_))
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Text(text) => f.debug_tuple("Text").field(text).finish(),
+            Message::Binary(bytes) => f.debug_tuple("Binary").field(bytes).finish(),
+        }
+    }
+}
+
+/// The text; a binary message is shown as text with what is not UTF-8 replaced.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Text(text) => fmt::Display::fmt(text, f),
+            Message::Binary(bytes) => fmt::Display::fmt(&String::from_utf8_lossy(bytes), f),
+        }
+    }
+}
+
+macro_rules! message_from {
+    ($($kind:ident: $($source:ty),+;)+) => {$($(
+        impl From<$source> for Message {
+            fn from(payload: $source) -> Self {
+                Message::$kind(payload.into())
+            }
+        }
+    )+)+};
+}
+
+message_from! {
+    Text: &str, String, Utf8Bytes;
+    Binary: Bytes, Vec<u8>, &'static [u8];
+}

@@ -1,0 +1,183 @@
+use std::{sync::Arc, time::Duration};
+
+use crate::{handshake::OriginPolicy, protocol::Limits};
+
+/// How connections behave. What is not set keeps its default, or, on a route, what
+/// the app or group around it says.
+///
+/// ```
+/// use axeom_ws_core::{App, Options};
+///
+/// let app = App::new()
+///     .options(Options::new().max_message_size(1024 * 1024))
+///     .ws("/upload", |route| route.options(Options::new().max_message_size(64 * 1024 * 1024)));
+/// # let _ = app;
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    max_message_size: Option<usize>,
+    max_fragments: Option<u32>,
+    high_water_mark: Option<usize>,
+    low_water_mark: Option<usize>,
+    send_limit: Option<usize>,
+    close_on_full: Option<bool>,
+    close_timeout: Option<Duration>,
+    origins: Option<OriginPolicy>,
+}
+
+impl Options {
+    /// Nothing set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The largest message accepted from the peer, in bytes. Default 16 MiB; a larger
+    /// one is closed with 1009. At least 1.
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = Some(bytes);
+        self
+    }
+
+    /// The most frames in one message, empty ones counted. Default 16 384; more are
+    /// closed with 1008. At least 1.
+    pub fn max_fragments(mut self, count: u32) -> Self {
+        self.max_fragments = Some(count);
+        self
+    }
+
+    /// With more than this many bytes queued, `try_send` reports
+    /// [`Backpressure`](crate::SendStatus::Backpressure) and `send` waits. Default
+    /// 64 KiB.
+    pub fn high_water_mark(mut self, bytes: usize) -> Self {
+        self.high_water_mark = Some(bytes);
+        self
+    }
+
+    /// Once no more than this many bytes are queued after backpressure, `drain` runs
+    /// and `send` goes on. Default half the high-water mark, and never above it.
+    pub fn low_water_mark(mut self, bytes: usize) -> Self {
+        self.low_water_mark = Some(bytes);
+        self
+    }
+
+    /// The most bytes that may be queued: a message that would make it more is
+    /// refused with [`Full`](crate::TrySendError::Full), unless the queue is empty.
+    /// Default 1 MiB; at least the high-water mark.
+    pub fn send_limit(mut self, bytes: usize) -> Self {
+        self.send_limit = Some(bytes);
+        self
+    }
+
+    /// Close a connection with 1013 when a message does not fit its send limit.
+    /// Default off: the message is handed back, or, when published, dropped.
+    pub fn close_on_full(mut self, close: bool) -> Self {
+        self.close_on_full = Some(close);
+        self
+    }
+
+    /// How long the closing handshake may take before the connection is cut. Default
+    /// 10 s.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = Some(timeout);
+        self
+    }
+
+    /// Lets pages of these origins connect, such as `https://example.com`, besides
+    /// those from the same host.
+    pub fn allow_origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
+        self.origins = Some(OriginPolicy::Listed(origins.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Lets pages of every origin connect. Only for what needs no protection from
+    /// cross-site requests.
+    pub fn allow_any_origin(mut self) -> Self {
+        self.origins = Some(OriginPolicy::Any);
+        self
+    }
+
+    /// These options, and where they are silent those of `outer`.
+    pub(crate) fn or(self, outer: &Options) -> Options {
+        Options {
+            max_message_size: self.max_message_size.or(outer.max_message_size),
+            max_fragments: self.max_fragments.or(outer.max_fragments),
+            high_water_mark: self.high_water_mark.or(outer.high_water_mark),
+            low_water_mark: self.low_water_mark.or(outer.low_water_mark),
+            send_limit: self.send_limit.or(outer.send_limit),
+            close_on_full: self.close_on_full.or(outer.close_on_full),
+            close_timeout: self.close_timeout.or(outer.close_timeout),
+            origins: self.origins.or_else(|| outer.origins.clone()),
+        }
+    }
+
+    /// The settings of a route, or what is wrong with them.
+    pub(crate) fn resolve(&self) -> Result<Arc<Settings>, InvalidOption> {
+        let limits = Limits::default();
+        let high_water_mark = self.high_water_mark.unwrap_or(64 * 1024);
+        let settings = Settings {
+            limits: Limits {
+                message_size: self.max_message_size.unwrap_or(limits.message_size),
+                fragments: self.max_fragments.unwrap_or(limits.fragments),
+            },
+            high_water_mark,
+            low_water_mark: self.low_water_mark.unwrap_or(high_water_mark / 2),
+            send_limit: self.send_limit.unwrap_or(high_water_mark.max(1024 * 1024)),
+            close_on_full: self.close_on_full.unwrap_or(false),
+            close_timeout: self.close_timeout.unwrap_or(Duration::from_secs(10)),
+            origins: self.origins.clone().unwrap_or_default(),
+        };
+        settings.check()?;
+        Ok(Arc::new(settings))
+    }
+}
+
+/// An option with a value it cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("option {name} is {value}, but it must be {rule}")]
+pub struct InvalidOption {
+    /// The option.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What holds for a value it can have.
+    pub rule: &'static str,
+}
+
+/// The options of one route, complete.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) high_water_mark: usize,
+    pub(crate) low_water_mark: usize,
+    pub(crate) send_limit: usize,
+    pub(crate) close_on_full: bool,
+    pub(crate) close_timeout: Duration,
+    pub(crate) origins: OriginPolicy,
+}
+
+impl Settings {
+    fn check(&self) -> Result<(), InvalidOption> {
+        let wrong = |name, value: &dyn ToString, rule| {
+            Err(InvalidOption { name, value: value.to_string(), rule })
+        };
+        if self.limits.message_size == 0 {
+            return wrong("max_message_size", &0, "at least 1 byte");
+        }
+        if self.limits.fragments == 0 {
+            return wrong("max_fragments", &0, "at least 1");
+        }
+        if self.low_water_mark > self.high_water_mark {
+            return wrong("low_water_mark", &self.low_water_mark, "at most the high_water_mark");
+        }
+        if self.send_limit < self.high_water_mark {
+            return wrong("send_limit", &self.send_limit, "at least the high_water_mark");
+        }
+        if self.close_timeout.is_zero() {
+            return wrong("close_timeout", &"0", "more than zero");
+        }
+        if let Some(origin) = self.origins.unusable() {
+            return wrong("allow_origins", &origin, "scheme://host[:port] without a path");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,367 @@
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::{
+    Role,
+    header::{Header, Opcode},
+    mask::Mask,
+};
+use crate::{
+    CloseCode, CloseFrame, Message,
+    utf8::{InvalidUtf8, Partial, copy_text},
+};
+
+/// What received bytes amount to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A whole data message.
+    Message(Message),
+    /// A ping, to be answered with a pong of the same payload.
+    Ping(Bytes),
+    /// A pong, asked for or not.
+    Pong(Bytes),
+    /// The peer's close frame; nothing after it counts. Without a body its code is
+    /// [`CloseCode::NO_STATUS`].
+    Close(CloseFrame),
+}
+
+/// What [`Inbound::receive`] did.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Received {
+    /// How many bytes at the front of the input are done with. The rest must be
+    /// presented again, with more behind it.
+    pub consumed: usize,
+    /// The event they completed. With `None`, more input is needed.
+    pub event: Option<Event>,
+}
+
+/// How the peer broke the protocol; each has the close code it is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// A reserved bit is set and no extension was negotiated (§5.2).
+    #[error("a reserved bit is set, but no extension that defines it was negotiated")]
+    ReservedBits,
+    /// The opcode has no meaning (§5.2).
+    #[error("opcode {opcode:#x} is reserved")]
+    ReservedOpcode {
+        /// The opcode.
+        opcode: u8,
+    },
+    /// A client must mask every frame (§5.1).
+    #[error("a client's frames must be masked")]
+    Unmasked,
+    /// A server must not mask (§5.1).
+    #[error("a server's frames must not be masked")]
+    Masked,
+    /// A control frame in fragments (§5.5).
+    #[error("a control frame must not be fragmented")]
+    FragmentedControl,
+    /// A control frame over 125 bytes (§5.5).
+    #[error("a control frame of {length} bytes; the most is 125")]
+    ControlTooLong {
+        /// The announced length in bytes.
+        length: u64,
+    },
+    /// The length has its top bit set, or is not in its shortest form (§5.2).
+    #[error("the frame length is not in its shortest form")]
+    BadLength,
+    /// A continuation frame, but no message is open (§5.4).
+    #[error("a continuation frame, but there is no message to continue")]
+    UnexpectedContinuation,
+    /// A new message inside an unfinished one (§5.4).
+    #[error("a new message began before the last one was finished")]
+    UnfinishedMessage,
+    /// A close frame with a body of one byte (§5.5.1).
+    #[error("a close frame with a body of one byte")]
+    TruncatedCloseCode,
+    /// A close code that must not be sent (§7.4).
+    #[error("close code {code} must not be sent")]
+    BadCloseCode {
+        /// The code.
+        code: CloseCode,
+    },
+    /// Text, or a close reason, that is not UTF-8 (§8.1).
+    #[error("text that is not UTF-8")]
+    InvalidUtf8,
+    /// The message is larger than the limit.
+    #[error("a message of more than {limit} bytes")]
+    MessageTooBig {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The message has more fragments than the limit.
+    #[error("a message of more than {limit} fragments")]
+    TooManyFragments {
+        /// The limit.
+        limit: u32,
+    },
+}
+
+impl Violation {
+    /// The code the connection is closed with.
+    pub fn close_code(&self) -> CloseCode {
+        match self {
+            Violation::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Violation::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
+            Violation::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
+            _ => CloseCode::PROTOCOL_ERROR,
+        }
+    }
+}
+
+impl From<InvalidUtf8> for Violation {
+    fn from(InvalidUtf8: InvalidUtf8) -> Self {
+        Violation::InvalidUtf8
+    }
+}
+
+/// What one message may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest message in bytes; one more is [`Violation::MessageTooBig`].
+    pub message_size: usize,
+    /// The most frames in a message, empty ones counted; one more is
+    /// [`Violation::TooManyFragments`].
+    pub fragments: u32,
+}
+
+/// 16 MiB and 16 384 fragments.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { message_size: 16 * 1024 * 1024, fragments: 16 * 1024 }
+    }
+}
+
+/// A payload with at least this much to come is worth reading straight into its
+/// own buffer, in bytes.
+const WORTH_A_DIRECT_READ: u64 = 64 * 1024;
+
+/// The receiving half: bytes in, events out.
+///
+/// Memory follows the bytes received, never a length announced, and every byte is
+/// looked at a bounded number of times however the input is cut.
+#[derive(Debug)]
+pub struct Inbound {
+    role: Role,
+    limits: Limits,
+    /// The data frame whose payload is arriving.
+    frame: Option<DataFrame>,
+    /// The data message that is not complete yet.
+    message: Option<Assembly>,
+    /// A close frame or a violation was seen: what follows does not count.
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct DataFrame {
+    fin: bool,
+    mask: Mask,
+    remaining: u64,
+}
+
+#[derive(Debug)]
+struct Assembly {
+    text: bool,
+    fragments: u32,
+    payload: Partial,
+}
+
+impl Inbound {
+    /// A connection on which nothing was received yet. `role` is the receiver's.
+    pub fn new(role: Role, limits: Limits) -> Self {
+        Self { role, limits, frame: None, message: None, ended: false }
+    }
+
+    /// Takes bytes from the front of `input` up to the end of the next event.
+    ///
+    /// The payload in `input` is unmasked in place. Call again with what was not
+    /// consumed as long as there is an event; without one, append more input first.
+    ///
+    /// # Errors
+    /// The peer broke the protocol. Nothing of the offending frame is delivered, and
+    /// all later input is ignored.
+    pub fn receive(&mut self, input: &mut [u8]) -> Result<Received, Violation> {
+        if self.ended {
+            return Ok(Received { consumed: input.len(), event: None });
+        }
+        let received = self.advance(input);
+        self.ended = matches!(received, Err(_) | Ok(Received { event: Some(Event::Close(_)), .. }));
+        received
+    }
+
+    /// Bytes of an unfinished message that are held.
+    pub fn held(&self) -> usize {
+        self.message.as_ref().map_or(0, |message| message.payload.len())
+    }
+
+    /// Whether a close frame or a violation ended the input.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// While a large payload is arriving: where its next bytes may be read to
+    /// directly, instead of through [`receive`](Self::receive). Report them with
+    /// [`filled`](Self::filled) before anything else.
+    pub fn room(&mut self) -> Option<&mut [u8]> {
+        match (&self.frame, &mut self.message) {
+            (Some(frame), Some(message))
+                if frame.remaining >= WORTH_A_DIRECT_READ && !self.ended =>
+            {
+                let expected = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
+                Some(message.payload.room(expected))
+            }
+            _ => None,
+        }
+    }
+
+    /// The first `n` bytes of the [`room`](Self::room) were received.
+    ///
+    /// # Errors
+    /// As for [`receive`](Self::receive).
+    pub fn filled(&mut self, n: usize) -> Result<Option<Event>, Violation> {
+        let (Some(frame), Some(message)) = (&mut self.frame, &mut self.message) else {
+            return Ok(None);
+        };
+        let n = n.min(usize::try_from(frame.remaining).unwrap_or(n));
+        message.payload.fill(n, |bytes| frame.mask.apply(bytes));
+        frame.remaining -= n as u64;
+        if message.text && message.payload.check().is_err() {
+            self.ended = true;
+            return Err(Violation::InvalidUtf8);
+        }
+        if frame.remaining > 0 {
+            return Ok(None);
+        }
+        self.end_of_frame().inspect_err(|_| self.ended = true)
+    }
+
+    fn advance(&mut self, input: &mut [u8]) -> Result<Received, Violation> {
+        let mut consumed = 0;
+        loop {
+            let rest = &mut input[consumed..];
+            if self.frame.is_some() {
+                consumed += self.payload(rest)?;
+                if self.frame.as_ref().is_some_and(|frame| frame.remaining > 0) {
+                    return Ok(Received { consumed, event: None });
+                }
+                if let event @ Some(_) = self.end_of_frame()? {
+                    return Ok(Received { consumed, event });
+                }
+                continue;
+            }
+
+            let Some(mut header) = Header::parse(rest, self.role)? else {
+                return Ok(Received { consumed, event: None });
+            };
+            let whole = usize::try_from(header.length)
+                .ok()
+                .and_then(|length| rest[header.size..].get_mut(..length));
+            if header.opcode.is_control() {
+                // Short enough to wait for all of it.
+                let Some(payload) = whole else {
+                    return Ok(Received { consumed, event: None });
+                };
+                header.mask.apply(payload);
+                consumed += header.size + payload.len();
+                let event = Some(control_event(header.opcode, payload)?);
+                return Ok(Received { consumed, event });
+            }
+
+            self.check_data(&header)?;
+            match whole {
+                Some(payload) if header.fin && self.message.is_none() => {
+                    header.mask.apply(payload);
+                    consumed += header.size + payload.len();
+                    let message = match header.opcode {
+                        Opcode::Text => Message::Text(copy_text(payload)?),
+                        _ => Message::Binary(Bytes::copy_from_slice(payload)),
+                    };
+                    return Ok(Received { consumed, event: Some(Event::Message(message)) });
+                }
+                _ => {
+                    consumed += header.size;
+                    self.begin_frame(header);
+                }
+            }
+        }
+    }
+
+    /// Checks the header of a data frame against the message it belongs to.
+    fn check_data(&self, header: &Header) -> Result<(), Violation> {
+        let (so_far, fragments) = match (&self.message, header.opcode) {
+            (None, Opcode::Continuation) => return Err(Violation::UnexpectedContinuation),
+            (None, _) => (0, 0),
+            (Some(message), Opcode::Continuation) => (message.payload.len(), message.fragments),
+            (Some(_), _) => return Err(Violation::UnfinishedMessage),
+        };
+        let limit = self.limits.message_size;
+        if header.length > (limit as u64).saturating_sub(so_far as u64) {
+            return Err(Violation::MessageTooBig { limit });
+        }
+        if fragments >= self.limits.fragments {
+            return Err(Violation::TooManyFragments { limit: self.limits.fragments });
+        }
+        Ok(())
+    }
+
+    fn begin_frame(&mut self, header: Header) {
+        let message = self.message.get_or_insert_with(|| Assembly {
+            text: header.opcode == Opcode::Text,
+            fragments: 0,
+            payload: Partial::default(),
+        });
+        message.fragments += 1;
+        self.frame =
+            Some(DataFrame { fin: header.fin, mask: header.mask, remaining: header.length });
+    }
+
+    /// Takes what `input` has of the current frame's payload.
+    fn payload(&mut self, input: &mut [u8]) -> Result<usize, Violation> {
+        let (Some(frame), Some(message)) = (&mut self.frame, &mut self.message) else {
+            return Ok(0);
+        };
+        let n = usize::try_from(frame.remaining).map_or(input.len(), |all| all.min(input.len()));
+        let piece = &mut input[..n];
+        frame.mask.apply(piece);
+        frame.remaining -= n as u64;
+        let expected = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
+        message.payload.push(piece, expected);
+        if message.text {
+            message.payload.check()?;
+        }
+        Ok(n)
+    }
+
+    /// The current frame is complete: so is the message, if it was the last.
+    fn end_of_frame(&mut self) -> Result<Option<Event>, Violation> {
+        let fin = self.frame.take().is_some_and(|frame| frame.fin);
+        let Some(message) = self.message.take_if(|_| fin) else {
+            return Ok(None);
+        };
+        let message = if message.text {
+            Message::Text(message.payload.into_text()?)
+        } else {
+            Message::Binary(message.payload.into_bytes())
+        };
+        Ok(Some(Event::Message(message)))
+    }
+}
+
+/// The event of a control frame, whose payload is whole and unmasked.
+fn control_event(opcode: Opcode, payload: &[u8]) -> Result<Event, Violation> {
+    match (opcode, payload) {
+        (Opcode::Ping, _) => Ok(Event::Ping(Bytes::copy_from_slice(payload))),
+        (Opcode::Pong, _) => Ok(Event::Pong(Bytes::copy_from_slice(payload))),
+        (_, []) => Ok(Event::Close(CloseFrame::no_status())),
+        (_, [_]) => Err(Violation::TruncatedCloseCode),
+        (_, [high, low, reason @ ..]) => {
+            let code = CloseCode::from(u16::from_be_bytes([*high, *low]));
+            if !code.is_sendable() {
+                return Err(Violation::BadCloseCode { code });
+            }
+            Ok(Event::Close(CloseFrame { code, reason: copy_text(reason)? }))
+        }
+    }
+}

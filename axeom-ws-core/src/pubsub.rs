@@ -1,0 +1,131 @@
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use slab::Slab;
+
+use crate::{Message, connection::Link};
+
+/// Locks never nest the other way round: a connection's subscriptions, then a shard,
+/// then a topic's members, then one member's outgoing frames.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Who listens to what. A topic exists while it has members.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+}
+
+type Shard = HashMap<Arc<str>, Arc<Topic>, RandomState>;
+
+#[derive(Debug)]
+struct Topic {
+    name: Arc<str>,
+    members: Mutex<Slab<Arc<Link>>>,
+}
+
+/// The topics of one connection, each with its place among the members. `None` once
+/// the connection has ended.
+#[derive(Debug)]
+pub(crate) struct Subscriptions(Mutex<Option<HashMap<Arc<str>, (Arc<Topic>, usize)>>>);
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self(Mutex::new(Some(HashMap::new())))
+    }
+}
+
+/// Enough that threads on different topics seldom meet.
+const SHARDS: usize = 16;
+
+impl Default for Topics {
+    fn default() -> Self {
+        let hasher = RandomState::new();
+        let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
+        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), hasher }
+    }
+}
+
+impl Topics {
+    /// `false` if it was subscribed already, or the connection has ended.
+    pub(crate) fn subscribe(&self, link: &Arc<Link>, topic: &str) -> bool {
+        let mut own = lock(&link.subscriptions.0);
+        let Some(own) = own.as_mut().filter(|own| !own.contains_key(topic)) else {
+            return false;
+        };
+        let mut shard = lock(self.shard(topic));
+        let topic = match shard.get(topic) {
+            Some(topic) => Arc::clone(topic),
+            None => {
+                let name: Arc<str> = Arc::from(topic);
+                let topic = Topic { name: Arc::clone(&name), members: Mutex::default() };
+                Arc::clone(shard.entry(name).or_insert(Arc::new(topic)))
+            }
+        };
+        let place = lock(&topic.members).insert(Arc::clone(link));
+        own.insert(Arc::clone(&topic.name), (topic, place));
+        true
+    }
+
+    /// `false` if it was not subscribed.
+    pub(crate) fn unsubscribe(&self, link: &Link, topic: &str) -> bool {
+        let mut own = lock(&link.subscriptions.0);
+        let Some((topic, place)) = own.as_mut().and_then(|own| own.remove(topic)) else {
+            return false;
+        };
+        self.leave(&topic, place);
+        true
+    }
+
+    /// The connection ends: it leaves everything, and subscribes to nothing again.
+    pub(crate) fn leave_all(&self, link: &Link) {
+        let own = lock(&link.subscriptions.0).take();
+        for (topic, place) in own.into_iter().flat_map(HashMap::into_values) {
+            self.leave(&topic, place);
+        }
+    }
+
+    /// Queues a message for all members but `except`; how many took it.
+    pub(crate) fn publish(&self, topic: &str, message: &Message, except: Option<&Link>) -> usize {
+        let Some(topic) = lock(self.shard(topic)).get(topic).cloned() else {
+            return 0;
+        };
+        let members = lock(&topic.members);
+        let others = members
+            .iter()
+            .filter(|(_, member)| except.is_none_or(|except| member.id() != except.id()));
+        others.filter(|(_, member)| member.try_send(message).is_ok()).count()
+    }
+
+    pub(crate) fn subscriber_count(&self, topic: &str) -> usize {
+        lock(self.shard(topic)).get(topic).map_or(0, |topic| lock(&topic.members).len())
+    }
+
+    fn leave(&self, topic: &Topic, place: usize) {
+        let mut shard = lock(self.shard(&topic.name));
+        let mut members = lock(&topic.members);
+        members.try_remove(place);
+        if members.is_empty() {
+            shard.remove(&topic.name);
+        }
+    }
+
+    fn shard(&self, topic: &str) -> &Mutex<Shard> {
+        &self.shards[self.hasher.hash_one(topic) as usize % SHARDS]
+    }
+}
+
+impl Subscriptions {
+    pub(crate) fn contains(&self, topic: &str) -> bool {
+        lock(&self.0).as_ref().is_some_and(|own| own.contains_key(topic))
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        lock(&self.0).iter().flat_map(HashMap::keys).map(|name| name.to_string()).collect()
+    }
+}

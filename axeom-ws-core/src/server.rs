@@ -1,0 +1,281 @@
+use std::{
+    fmt,
+    future::{Future, IntoFuture, pending},
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use event_listener::Event;
+use futures::{
+    FutureExt,
+    future::{AbortHandle, BoxFuture, Either, abortable, select},
+};
+use slab::Slab;
+
+use crate::{App, Listener, Runtime, ServeError, Service};
+
+/// A bound socket that is about to serve an app.
+///
+/// ```no_run
+/// # use axeom_ws_core::{App, Runtime, ServeError, Server};
+/// # async fn example<R: Runtime + Default>(app: App) -> Result<(), ServeError> {
+/// let server = Server::<R>::bind("127.0.0.1:3000").await?;
+/// println!("listening on {}", server.local_addr());
+/// server.serve(app).await
+/// # }
+/// ```
+pub struct Server<R: Runtime> {
+    runtime: R,
+    listener: R::Listener,
+    local_addr: SocketAddr,
+}
+
+impl<R: Runtime> Server<R> {
+    /// Binds to the first address that works, on the runtime this is called in. A host
+    /// name is looked up on the calling thread.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<Self>
+    where
+        R: Default,
+    {
+        Self::bind_on(R::default(), addr).await
+    }
+
+    /// Binds to the first address that works, on a given runtime.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn bind_on(runtime: R, addr: impl ToSocketAddrs) -> io::Result<Self> {
+        let addrs: Vec<_> = addr.to_socket_addrs()?.collect();
+        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the host has no address");
+        for addr in addrs {
+            match runtime.bind(addr).await {
+                Ok(listener) => {
+                    let local_addr = listener.local_addr()?;
+                    return Ok(Self { runtime, listener, local_addr });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The address this listens at, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves an app; await what it returns.
+    pub fn serve<D>(self, app: App<D>) -> Serve<R>
+    where
+        D: Clone + Send + Sync + 'static,
+    {
+        Serve {
+            server: self,
+            service: app.build().map_err(ServeError::from),
+            signal: Box::pin(pending()),
+            grace_period: Duration::from_secs(10),
+        }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Server<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("local_addr", &self.local_addr).finish_non_exhaustive()
+    }
+}
+
+/// A server that serves once it is awaited, until it is shut down.
+///
+/// Dropping the future ends the server at once: every connection is cut, and no task
+/// stays behind.
+#[must_use = "a server does nothing until it is awaited"]
+pub struct Serve<R: Runtime> {
+    server: Server<R>,
+    service: Result<Service, ServeError>,
+    signal: BoxFuture<'static, ()>,
+    grace_period: Duration,
+}
+
+impl<R: Runtime> Serve<R> {
+    /// Shuts down when `signal` completes: accepts no more connections, closes every one
+    /// with 1001, waits for them up to the grace period, and cuts what is left.
+    /// [`ServerHandle::shutdown`](crate::ServerHandle::shutdown) does the same.
+    pub fn with_graceful_shutdown(
+        mut self,
+        signal: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        self.signal = Box::pin(signal);
+        self
+    }
+
+    /// How long connections have to close when the server shuts down. Default 10 s.
+    pub fn grace_period(mut self, period: Duration) -> Self {
+        self.grace_period = period;
+        self
+    }
+
+    async fn run(self) -> Result<(), ServeError> {
+        let Self {
+            server: Server { runtime, listener, local_addr },
+            service,
+            signal,
+            grace_period,
+        } = self;
+        let service = service?;
+        let tasks = Arc::new(Tasks::default());
+        let _abort_on_drop = AbortAll(Arc::clone(&tasks));
+        tracing::info!(%local_addr, "listening");
+
+        {
+            // Owns the listener, which is closed when this ends.
+            let accepting = pin!(accept(&runtime, listener, &service, &tasks));
+            let stopping = pin!(service.hub().stopping());
+            select(accepting, select(signal, stopping)).await;
+        }
+
+        tracing::info!(connections = service.handle().connections(), "shutting down");
+        service.handle().shutdown();
+        if within(&runtime, grace_period, tasks.finished()).await {
+            return Ok(());
+        }
+        tracing::warn!(connections = service.handle().connections(), "grace period is over");
+        service.hub().terminate_all();
+        within(&runtime, LAST_HANDLERS, tasks.finished()).await;
+        Ok(())
+    }
+}
+
+/// How long handlers have to end once their connections were cut.
+const LAST_HANDLERS: Duration = Duration::from_secs(1);
+
+/// After this long, a failed accept is tried again: descriptors may be free by then.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+impl<R: Runtime> IntoFuture for Serve<R> {
+    type Output = Result<(), ServeError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Serve<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+async fn accept<R: Runtime>(
+    runtime: &R,
+    listener: R::Listener,
+    service: &Service,
+    tasks: &Arc<Tasks>,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote_addr)) => {
+                let (service, clock) = (service.clone(), runtime.clone());
+                tasks.spawn(runtime, async move {
+                    service.serve_stream(clock, stream, remote_addr).await;
+                });
+            }
+            Err(error) if of_the_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot accept a connection");
+                runtime.sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Whether an error of accept concerns only the connection that was to be accepted.
+fn of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Whether `future` completed within `limit`.
+async fn within<R: Runtime>(
+    runtime: &R,
+    limit: Duration,
+    future: impl Future<Output = ()>,
+) -> bool {
+    let (future, sleep) = (pin!(future), pin!(runtime.sleep(limit)));
+    matches!(select(future, sleep).await, Either::Left(_))
+}
+
+/// The tasks of a server. Runtimes differ in what dropping a task's handle does, so
+/// tasks are detached, and aborted by a handle of our own.
+#[derive(Default)]
+struct Tasks {
+    running: Mutex<Slab<AbortHandle>>,
+    one_ended: Event,
+}
+
+impl Tasks {
+    fn spawn<R: Runtime>(
+        self: &Arc<Self>,
+        runtime: &R,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (task, handle) = abortable(task);
+        let ended = Ended { place: self.lock().insert(handle), tasks: Arc::clone(self) };
+        runtime.spawn(async move {
+            // Dropped with the task, however it ends.
+            let _ended = ended;
+            // Where an uncaught panic would end up differs from runtime to runtime.
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                tracing::error!("a connection's task panicked");
+            }
+        });
+    }
+
+    async fn finished(&self) {
+        while !self.lock().is_empty() {
+            let listener = self.one_ended.listen();
+            if !self.lock().is_empty() {
+                listener.await;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slab<AbortHandle>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Ended {
+    place: usize,
+    tasks: Arc<Tasks>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.tasks.lock().try_remove(self.place);
+        self.tasks.one_ended.notify(usize::MAX);
+    }
+}
+
+/// Ends a server's tasks with the server.
+struct AbortAll(Arc<Tasks>);
+
+impl Drop for AbortAll {
+    fn drop(&mut self) {
+        for (_, task) in self.0.lock().iter() {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,72 @@
+use std::{
+    future::{Future, pending},
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
+};
+
+use async_executor::Executor;
+use async_io::{Async, Timer};
+use axeom_ws_core::Runtime;
+
+use crate::{Listener, Stream};
+
+/// smol's reactor, with an executor of the program or one of this crate.
+///
+/// By default connections run on an executor that all default adapters share; it has a
+/// thread per core, started when the first task is spawned. (smol's global executor has
+/// a single thread.)
+#[derive(Debug, Clone, Default)]
+pub struct Adapter {
+    executor: Option<Arc<Executor<'static>>>,
+}
+
+impl Adapter {
+    /// Runs connections on the program's own executor, on whatever threads run that.
+    pub fn new(executor: Arc<Executor<'static>>) -> Self {
+        Self { executor: Some(executor) }
+    }
+}
+
+impl Runtime for Adapter {
+    type Stream = Stream;
+    type Listener = Listener;
+
+    async fn bind(&self, addr: SocketAddr) -> io::Result<Listener> {
+        Async::<TcpListener>::bind(addr).map(Listener::new)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let executor = self.executor.as_deref().unwrap_or_else(|| shared());
+        // Dropping the handle would cancel the task.
+        executor.spawn(task).detach();
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let timer = Timer::after(duration);
+        async move {
+            timer.await;
+        }
+    }
+}
+
+/// The executor of adapters that were given none.
+fn shared() -> &'static Executor<'static> {
+    static SHARED: OnceLock<Executor<'static>> = OnceLock::new();
+    static STARTED: OnceLock<()> = OnceLock::new();
+    let executor = SHARED.get_or_init(Executor::new);
+    STARTED.get_or_init(|| {
+        let threads = thread::available_parallelism().map_or(1, |n| n.get());
+        for n in 0..threads {
+            let run = || async_io::block_on(executor.run(pending::<()>()));
+            let started = thread::Builder::new().name(format!("axeom-ws-{n}")).spawn(run);
+            if started.is_err() && n > 0 {
+                // With fewer threads than cores the work still gets done.
+                return;
+            }
+        }
+    });
+    executor
+}

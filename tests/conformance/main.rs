@@ -1,0 +1,7 @@
+//! One suite for every adapter: each test is written once, over the `Runtime` trait, and
+//! runs on all runtimes that are compiled in.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod messages;

@@ -1,0 +1,251 @@
+//! What the tests share: a server per test, clients on each runtime, and a peer that
+//! speaks in bytes.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
+
+pub mod frame;
+pub mod raw;
+pub mod runtimes;
+
+use std::{
+    fmt::Debug,
+    future::Future,
+    net::{Ipv4Addr, SocketAddr},
+    pin::pin,
+    time::Duration,
+};
+
+use async_tungstenite::{
+    WebSocketStream,
+    tungstenite::{self, Message, client::IntoClientRequest, handshake::client::Response},
+};
+use axeom_ws::{App, Runtime, ServeError, Server, ServerHandle};
+use futures::{
+    AsyncRead, AsyncWrite, StreamExt,
+    channel::{mpsc, oneshot},
+    future::{Either, select},
+};
+
+use self::raw::Raw;
+
+/// No test takes this long; one that would hang fails instead.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// A runtime that tests run on: the adapter, and async-tungstenite's client on the same
+/// runtime.
+pub trait TestRuntime: Runtime + Default {
+    type Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Runs a test to its end on the runtime.
+    fn block_on<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T;
+
+    /// async-tungstenite's own `connect_async`.
+    fn connect(
+        request: tungstenite::handshake::client::Request,
+    ) -> impl Future<Output = Result<(WebSocketStream<Self::Connection>, Response), tungstenite::Error>>
+    + Send;
+
+    /// A plain TCP connection.
+    fn connect_tcp(
+        addr: SocketAddr,
+    ) -> impl Future<Output = impl AsyncRead + AsyncWrite + Send + Unpin + 'static> + Send;
+}
+
+/// Runs one test on one runtime.
+pub fn run<R: TestRuntime>(test: impl Future<Output = ()> + Send + 'static) {
+    R::block_on(async {
+        let (test, watchdog) = (pin!(test), pin!(R::default().sleep(WATCHDOG)));
+        if let Either::Right(_) = select(test, watchdog).await {
+            panic!("the test hangs");
+        }
+    });
+}
+
+/// Makes of each `async fn name<R: TestRuntime>()` one test per runtime that is compiled
+/// in: the whole suite is written once.
+#[macro_export]
+macro_rules! on_every_runtime {
+    ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {
+        #[cfg(feature = "tokio")]
+        mod tokio {
+            $($(#[$attribute])* #[test] fn $name() {
+                use $crate::support::{run, runtimes::Tokio};
+                run::<Tokio>(super::$name::<Tokio>());
+            })+
+        }
+        #[cfg(feature = "async-std")]
+        mod async_std {
+            $($(#[$attribute])* #[test] fn $name() {
+                use $crate::support::{run, runtimes::AsyncStd};
+                run::<AsyncStd>(super::$name::<AsyncStd>());
+            })+
+        }
+        #[cfg(feature = "smol")]
+        mod smol {
+            $($(#[$attribute])* #[test] fn $name() {
+                use $crate::support::{run, runtimes::Smol};
+                run::<Smol>(super::$name::<Smol>());
+            })+
+        }
+    };
+}
+
+/// A server with one app, on a port of its own. It shuts down when dropped.
+pub struct TestServer {
+    pub addr: SocketAddr,
+    pub handle: ServerHandle,
+    /// What `serve` returned, once it did.
+    pub ended: oneshot::Receiver<Result<(), ServeError>>,
+}
+
+impl TestServer {
+    pub async fn start<R, D>(app: App<D>) -> Self
+    where
+        R: TestRuntime,
+        D: Clone + Send + Sync + 'static,
+    {
+        Self::start_with_grace::<R, D>(app, Duration::from_secs(10)).await
+    }
+
+    pub async fn start_with_grace<R, D>(app: App<D>, grace: Duration) -> Self
+    where
+        R: TestRuntime,
+        D: Clone + Send + Sync + 'static,
+    {
+        let handle = app.handle();
+        let server = Server::<R>::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addr = server.local_addr();
+        let (end, ended) = oneshot::channel();
+        let serving = server.serve(app).grace_period(grace).into_future();
+        R::default().spawn(async move {
+            let _ = end.send(serving.await);
+        });
+        Self { addr, handle, ended }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.addr)
+    }
+
+    /// A client that async-tungstenite made, with its part of the handshake checked by it.
+    pub async fn connect<R: TestRuntime>(&self, path: &str) -> Client<R> {
+        self.request::<R>(path, &[]).await.unwrap().0
+    }
+
+    /// A client with additional headers in its handshake.
+    pub async fn request<R: TestRuntime>(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<(Client<R>, Response), tungstenite::Error> {
+        let mut request = self.url(path).into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        let (stream, response) = R::connect(request).await?;
+        Ok((Client(stream), response))
+    }
+
+    /// A peer that says whatever it is told, before any handshake.
+    pub async fn raw<R: TestRuntime>(&self) -> Raw {
+        Raw::new(R::connect_tcp(self.addr).await)
+    }
+
+    /// A byte-level peer after a good handshake.
+    pub async fn upgraded<R: TestRuntime>(&self, path: &str) -> Raw {
+        let mut raw = self.raw::<R>().await;
+        raw.upgrade(path).await;
+        raw
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+    }
+}
+
+/// async-tungstenite's client, with the shorthands of tests.
+pub struct Client<R: TestRuntime>(pub WebSocketStream<R::Connection>);
+
+impl<R: TestRuntime> Client<R> {
+    pub async fn send(&mut self, message: impl Into<Message>) {
+        self.0.send(message.into()).await.unwrap();
+    }
+
+    /// The next message that is not a pong.
+    pub async fn recv(&mut self) -> Message {
+        loop {
+            match self.0.next().await.expect("the connection ended").unwrap() {
+                Message::Pong(_) => {}
+                message => return message,
+            }
+        }
+    }
+
+    pub async fn recv_text(&mut self) -> String {
+        match self.recv().await {
+            Message::Text(text) => text.to_string(),
+            other => panic!("expected text, got {other:?}"),
+        }
+    }
+
+    /// Sends a close frame, or answers one, and reads to the end; the close frame that
+    /// came.
+    pub async fn close(&mut self, code: u16, reason: &str) -> Option<(u16, String)> {
+        let frame = tungstenite::protocol::CloseFrame { code: code.into(), reason: reason.into() };
+        let _ = self.0.close(Some(frame)).await;
+        self.closed().await
+    }
+
+    /// Reads to the end; the close frame that came, if one did.
+    pub async fn closed(&mut self) -> Option<(u16, String)> {
+        let mut close = None;
+        while let Some(message) = self.0.next().await {
+            match message {
+                Ok(Message::Close(frame)) => {
+                    close = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        close
+    }
+}
+
+/// A channel for what handlers have to tell a test, in order.
+pub struct Events<T> {
+    pub tx: mpsc::UnboundedSender<T>,
+    rx: mpsc::UnboundedReceiver<T>,
+}
+
+impl<T: Debug> Events<T> {
+    pub fn new() -> Self {
+        let (tx, rx) = mpsc::unbounded();
+        Self { tx, rx }
+    }
+
+    /// A function for a handler to tell the test something.
+    pub fn teller(&self) -> impl Fn(T) + Clone + Send + Sync + 'static
+    where
+        T: Send + 'static,
+    {
+        let tx = self.tx.clone();
+        move |event| {
+            let _ = tx.unbounded_send(event);
+        }
+    }
+
+    pub async fn next(&mut self) -> T {
+        self.rx.next().await.expect("the handlers are gone")
+    }
+
+    /// What was told so far and not looked at.
+    pub fn rest(&mut self) -> Vec<T> {
+        let mut rest = Vec::new();
+        while let Ok(event) = self.rx.try_recv() {
+            rest.push(event);
+        }
+        rest
+    }
+}
