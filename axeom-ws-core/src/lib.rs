@@ -22,9 +22,9 @@ mod utf8;
 
 pub use crate::{
     app::{
-        Accepted, App, Callback, Callbacks, Connection, Context, Endpoint, Get, Handled, Handler,
-        HandlerResult, Here, NoCallbacks, Outcome, Rejection, Route, Service, SocketLoop, There,
-        Unset, With,
+        Accepted, App, Callback, Callbacks, Connection, Context, Endpoint, FoundIn, Get, Handled,
+        Handler, HandlerResult, Here, NoCallbacks, Outcome, Rejection, Route, Service, SocketLoop,
+        There, Unset, With,
     },
     close::{CloseCode, CloseFrame},
     connection::{ConnectionId, Socket, SocketEvent, Ws},

@@ -19,7 +19,7 @@ pub(crate) use self::request::RequestInfo;
 pub use self::{
     context::Context,
     handler::{Callback, Callbacks, Handler, HandlerResult, NoCallbacks, Outcome, Unset},
-    layers::{Get, Here, There, With},
+    layers::{FoundIn, Get, Here, There, With},
     rejection::Rejection,
     route::{Connection, Endpoint, Handled, Route, SocketLoop},
     service::{Accepted, Service},

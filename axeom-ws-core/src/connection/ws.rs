@@ -6,7 +6,7 @@ use http::Uri;
 use super::link::{ConnectionId, Link, Refused};
 use crate::{
     CloseCode, CloseFrame, Closed, Message, SendStatus, TrySendError, Utf8Bytes,
-    app::{Get, RequestInfo},
+    app::{FoundIn, RequestInfo},
     registry::Hub,
 };
 
@@ -140,9 +140,9 @@ impl<D> Ws<D> {
     /// A value of the handshake by its type: `let db: &Db = ws.get();`.
     pub fn get<T, Index>(&self) -> &T
     where
-        D: Get<T, Index>,
+        T: FoundIn<D, Index>,
     {
-        self.0.data.get()
+        T::found_in(&self.0.data)
     }
 
     /// A parameter of the route's path, decoded; empty if the route has none of this
