@@ -207,11 +207,11 @@ fn a_close_that_is_not_answered_is_cut_at_the_close_timeout() {
 }
 
 #[test]
-fn an_idle_connection_waits_for_nothing_but_its_stream() {
+fn an_idle_connection_waits_for_its_stream_and_one_timer() {
     let mut world = World::new();
     let mut peer = world.open(plain_echo());
     peer.send_message("once");
     world.settle();
     assert_eq!(peer.events(), [message("once")]);
-    assert_eq!(world.clock.sleepers(), 0);
+    assert_eq!(world.clock.sleepers(), 1);
 }

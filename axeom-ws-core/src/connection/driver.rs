@@ -11,12 +11,13 @@ use bytes::Bytes;
 use futures::io::{AsyncRead, AsyncWrite};
 
 use super::{
+    deadlines::{Activity, Deadlines, Due},
     input::{Input, READ_SIZE},
     link::{Flags, Link},
     timer::Timer,
 };
 use crate::{
-    CloseFrame, ConnectionError, Message,
+    CloseCode, CloseFrame, ConnectionError, Message,
     protocol::{Event, FrameQueue, Inbound, Role, Violation},
     runtime::{BoxStream, Clock},
 };
@@ -44,6 +45,8 @@ pub(crate) struct Driver {
     /// Taken from the link and not yet accepted by the kernel.
     writing: FrameQueue,
     timer: Timer,
+    deadlines: Deadlines,
+    activity: Activity,
     /// The link does not hold this task's waker.
     running: bool,
     /// Reads since the task last waited.
@@ -61,7 +64,7 @@ enum End {
     Closed(CloseFrame),
     Violation(Violation),
     Eof,
-    Lost(io::Error),
+    Lost(ConnectionError),
 }
 
 /// While a handler is busy, reading goes on until this much is waiting for it, in
@@ -82,15 +85,18 @@ impl Driver {
         link: Arc<Link>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let timer = Timer::new(clock);
         Self {
             stream,
+            deadlines: Deadlines::new(timer.now(), link.settings()),
+            activity: Activity::default(),
+            timer,
             inbound: Inbound::new(Role::Server, link.settings().limits),
             link,
             input: Input::new(read_ahead),
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             writing: FrameQueue::default(),
-            timer: Timer::new(clock),
             running: true,
             reads: 0,
             drains: 0,
@@ -143,8 +149,8 @@ impl Driver {
     pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) {
         loop {
             let flags = self.link.flags();
-            if flags.cut() {
-                self.cut();
+            if flags.cut() && self.end.is_none() {
+                self.cut(gone().into());
             }
             while self.ahead_bytes < READ_AHEAD {
                 let Some(event) = self.parse() else { break };
@@ -171,9 +177,9 @@ impl Driver {
     }
 
     /// Drops the stream at once; whoever still reads or writes finds it gone.
-    fn cut(&mut self) {
+    fn cut(&mut self, error: ConnectionError) {
         self.stream = Box::new(Gone);
-        self.end.get_or_insert(End::Lost(gone()));
+        self.end = Some(End::Lost(error));
     }
 
     /// Ends the connection the way its end was begun, and returns what `close` is
@@ -183,7 +189,7 @@ impl Driver {
     /// this side's, be it asked for by a handle or the answer to a violation.
     pub(crate) async fn finish(&mut self) -> (CloseFrame, Option<ConnectionError>) {
         self.resume();
-        self.timer.set(self.link.settings().close_timeout);
+        self.deadlines.begin_close(self.timer.now(), self.link.settings());
         let closing = self.link.closing();
         let end = if closing.is_some() { None } else { self.end.take() };
         let outcome = match (end, closing) {
@@ -201,10 +207,11 @@ impl Driver {
             }
             (None, Some(frame)) => {
                 self.await_close().await;
-                if self.end.is_some() {
-                    (frame, None)
-                } else {
-                    (CloseFrame::abnormal(), Some(ConnectionError::CloseTimeout))
+                match self.end.take() {
+                    Some(End::Lost(error @ ConnectionError::CloseTimeout)) => {
+                        (CloseFrame::abnormal(), Some(error))
+                    }
+                    _ => (frame, None),
                 }
             }
             (Some(End::Eof) | None, _) => {
@@ -213,7 +220,7 @@ impl Driver {
                 let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
                 (CloseFrame::abnormal(), Some(error.into()))
             }
-            (Some(End::Lost(error)), _) => (CloseFrame::abnormal(), Some(error.into())),
+            (Some(End::Lost(error)), _) => (CloseFrame::abnormal(), Some(error)),
         };
         self.link.shut();
         outcome
@@ -223,7 +230,7 @@ impl Driver {
     /// what the peer still sends, so that its stack has no reason to reset the
     /// connection before it has read the close frame.
     async fn hang_up(&mut self, drain: bool) {
-        self.until_timeout(|driver, cx| {
+        self.closing(|driver, cx| {
             ready!(driver.poll_close(cx));
             if drain {
                 ready!(driver.poll_discard(cx));
@@ -236,7 +243,7 @@ impl Driver {
     /// Sends this side's close frame, drops what comes before the peer's, and ends
     /// the sending direction.
     async fn await_close(&mut self) {
-        self.until_timeout(|driver, cx| {
+        self.closing(|driver, cx| {
             while driver.end.is_none() {
                 match driver.next_parsed() {
                     Some(Event::Close(frame)) => driver.end = Some(End::Closed(frame)),
@@ -252,20 +259,17 @@ impl Driver {
         .await;
     }
 
-    /// Repeats `step` until it is ready, a handle cuts the connection, or the closing
-    /// handshake has taken too long.
-    async fn until_timeout(
-        &mut self,
-        mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<()>,
-    ) {
+    /// Repeats `step` until it is ready, or a handle cuts the connection. When the
+    /// closing handshake takes too long the stream is gone, which makes it ready.
+    async fn closing(&mut self, mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<()>) {
         poll_fn(|cx| {
             self.resume();
             loop {
                 let flags = self.link.flags();
-                if flags.cut() || step(self, cx).is_ready() || self.timer.poll(cx).is_ready() {
+                if flags.cut() || step(self, cx).is_ready() {
                     return Poll::Ready(());
                 }
-                // Nothing is queued any more that a step would not have written.
+                // A step has written all it could.
                 if self.wait(cx, true, flags) {
                     return Poll::Pending;
                 }
@@ -292,7 +296,9 @@ impl Driver {
         match self.inbound.receive(self.input.bytes()) {
             Ok(received) => {
                 self.input.consume(received.consumed);
-                received.event.inspect(|event| self.answer(event))
+                let event = received.event?;
+                self.answer(&event);
+                Some(event)
             }
             Err(violation) => {
                 self.violated(violation);
@@ -301,9 +307,11 @@ impl Driver {
         }
     }
 
-    fn answer(&self, event: &Event) {
-        if let Event::Ping(payload) = event {
-            self.link.pong(payload.clone());
+    fn answer(&mut self, event: &Event) {
+        match event {
+            Event::Ping(payload) => self.link.pong(payload.clone()),
+            Event::Message(_) => self.activity.heard = true,
+            Event::Pong(_) | Event::Close(_) => {}
         }
     }
 
@@ -325,6 +333,7 @@ impl Driver {
                 match result.map(|n| (n, self.inbound.filled(n))) {
                     Ok((n, Ok(event))) => {
                         if let Some(event) = event {
+                            self.answer(&event);
                             self.ahead_bytes += cost(&event);
                             self.ahead.push_back(event);
                         }
@@ -348,9 +357,9 @@ impl Driver {
         };
         match result {
             Ok(0) => self.end = Some(End::Eof),
-            Ok(_) => {}
+            Ok(_) => self.activity.received = true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.end = Some(End::Lost(error)),
+            Err(error) => self.end = Some(End::Lost(error.into())),
         }
         Poll::Ready(())
     }
@@ -416,7 +425,41 @@ impl Driver {
         Poll::Ready(())
     }
 
+    /// Ready if a deadline passed and something follows from it.
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if matches!(self.end, Some(End::Lost(_))) {
+            return Poll::Pending;
+        }
+        if self.end.is_some() || self.inbound.is_ended() {
+            self.deadlines.stop_listening();
+        }
+        loop {
+            self.timer.set_at(self.deadlines.next());
+            ready!(self.timer.poll(cx));
+            let (now, settings) = (self.timer.now(), self.link.settings());
+            let Some(due) = self.deadlines.pass(now, &mut self.activity, settings) else {
+                continue;
+            };
+            match due {
+                Due::Ping => drop(self.link.ping(&Bytes::new())),
+                Due::Idle => self.link.close(CloseFrame::new(CloseCode::GOING_AWAY, "idle")),
+                Due::Lifetime => {
+                    let frame = CloseFrame::new(CloseCode::GOING_AWAY, "connection too old");
+                    self.link.close(frame);
+                }
+                Due::NoPong => self.cut(ConnectionError::PongTimeout),
+                Due::NotClosed => self.cut(ConnectionError::CloseTimeout),
+                Due::Stuck => self.cut(ConnectionError::WriteTimeout),
+            }
+            return Poll::Ready(());
+        }
+    }
+
     fn account(&mut self, written: usize, blocked: bool) {
+        if blocked != self.deadlines.is_blocked() || (blocked && written > 0) {
+            let now = blocked.then(|| self.timer.now());
+            self.deadlines.set_blocked(now, self.link.settings());
+        }
         self.drains += u32::from(self.link.written(written, blocked));
     }
 
@@ -442,6 +485,9 @@ impl Driver {
 
     /// Gives up what only a running task needs. `false` if it must go on instead.
     fn wait(&mut self, cx: &mut Context<'_>, blocked: bool, seen: Flags) -> bool {
+        if self.poll_deadlines(cx).is_ready() {
+            return false;
+        }
         self.input.park();
         if !self.link.park(cx.waker(), blocked, seen) {
             return false;

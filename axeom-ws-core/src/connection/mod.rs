@@ -1,6 +1,7 @@
 //! The driver: one task per connection, which joins the protocol, the stream and the
 //! handlers. The only place that does I/O.
 
+mod deadlines;
 mod driver;
 mod handle;
 mod input;

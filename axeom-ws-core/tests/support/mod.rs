@@ -35,10 +35,14 @@ impl World {
         self.pool.run_until_stalled();
     }
 
-    /// Moves the time, and lets every task go on.
-    pub fn advance(&mut self, by: Duration) {
-        self.clock.advance(by);
-        self.settle();
+    /// Moves the time, and lets every task go on at least once a second.
+    pub fn advance(&mut self, mut by: Duration) {
+        while !by.is_zero() {
+            let step = by.min(Duration::from_secs(1));
+            self.clock.advance(step);
+            self.settle();
+            by -= step;
+        }
     }
 
     pub fn spawner(&self) -> LocalSpawner {
