@@ -41,8 +41,9 @@ pub trait TestRuntime: Runtime + Default {
     /// async-tungstenite's own `connect_async`.
     fn connect(
         request: tungstenite::handshake::client::Request,
-    ) -> impl Future<Output = Result<(WebSocketStream<Self::Connection>, Response), tungstenite::Error>>
-    + Send;
+    ) -> impl Future<
+        Output = Result<(WebSocketStream<Self::Connection>, Response), tungstenite::Error>,
+    > + Send;
 
     /// A plain TCP connection.
     fn connect_tcp(

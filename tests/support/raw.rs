@@ -137,7 +137,8 @@ pub struct Response {
 
 impl Response {
     fn parse(text: &str) -> Self {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
+        let (head, body) =
+            text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
         let mut lines = head.split("\r\n");
         let status_line = lines.next().unwrap();
         let status = status_line.strip_prefix("HTTP/1.1 ").expect(status_line);

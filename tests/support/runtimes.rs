@@ -35,10 +35,7 @@ macro_rules! test_runtime {
                     self.0.spawn(task);
                 }
 
-                fn sleep(
-                    &self,
-                    duration: Duration,
-                ) -> impl Future<Output = ()> + Send + 'static {
+                fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
                     self.0.sleep(duration)
                 }
             }
