@@ -123,7 +123,7 @@ async fn join(ws: Ws<Chat>) {
     let mut rooms = rooms.lock();
     let members = rooms.entry(room.clone()).or_default();
     let Entry::Vacant(place) = members.entry(name.clone()) else {
-        return ws.close(NAME_TAKEN, "someone here has this name; choose another");
+        return ws.close(NAME_TAKEN, "Someone here has this name. Choose another.");
     };
     place.insert(ws.id());
     ws.publish(room, Event::Joined { name });

@@ -1,5 +1,5 @@
 //! What the examples share: the command line, and a `main` for each runtime.
-#![allow(dead_code, reason = "not every example serves on every runtime")]
+#![allow(dead_code, unused_variables, reason = "not every example needs, or has, every runtime")]
 
 use std::{future::Future, net::SocketAddr, num::NonZeroUsize, thread};
 
