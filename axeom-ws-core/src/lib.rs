@@ -20,6 +20,10 @@ mod runtime;
 mod server;
 mod utf8;
 
+// Requests, responses and payloads of the public API, without a version to get wrong.
+pub use bytes::Bytes;
+pub use http;
+
 pub use crate::{
     app::{
         Accepted, App, Callback, Callbacks, Connection, Context, Endpoint, FoundIn, Get, Handled,

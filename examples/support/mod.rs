@@ -1,4 +1,5 @@
 //! What the examples share: the command line, and a `main` for each runtime.
+#![allow(dead_code, unused_variables, reason = "not every example needs, or has, every runtime")]
 
 use std::{future::Future, net::SocketAddr, num::NonZeroUsize, thread};
 
@@ -6,9 +7,10 @@ use axeom_ws::{App, BoxError, Runtime, Server};
 use futures::channel::oneshot;
 
 /// What the command line says.
-struct Args {
-    runtime: &'static str,
-    addr: SocketAddr,
+pub(crate) struct Args {
+    /// `None` if no runtime is compiled in.
+    runtime: Option<&'static str>,
+    pub(crate) addr: SocketAddr,
     threads: NonZeroUsize,
 }
 
@@ -33,20 +35,20 @@ where
     D: Clone + Send + Sync + 'static,
 {
     let Args { runtime, addr, threads } = Args::parse()?;
-    match runtime {
+    match runtime.ok_or("no runtime is compiled in: enable a feature")? {
         #[cfg(feature = "tokio")]
         "tokio" => {
             let tokio = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(threads.get())
                 .enable_all()
                 .build()?;
-            let serving = serve_on(axeom_ws::tokio::Adapter, app, addr, runtime);
+            let serving = serve_on(axeom_ws::tokio::Adapter, app, addr, "tokio");
             tokio.block_on(tokio.spawn(serving))?
         }
         #[cfg(feature = "async-std")]
         "async-std" => {
             async_std_threads(threads)?;
-            let serving = serve_on(axeom_ws::async_std::Adapter, app, addr, runtime);
+            let serving = serve_on(axeom_ws::async_std::Adapter, app, addr, "async-std");
             async_std::task::block_on(async_std::task::spawn(serving))
         }
         #[cfg(feature = "smol")]
@@ -57,14 +59,15 @@ where
                 thread::spawn(move || smol::block_on(executor.run(std::future::pending::<()>())));
             }
             let adapter = axeom_ws::smol::Adapter::new(executor.clone());
-            let serving = serve_on(adapter, app, addr, runtime);
+            let serving = serve_on(adapter, app, addr, "smol");
             smol::block_on(executor.spawn(serving))
         }
         other => Err(format!("runtime {other} is not compiled in: {RUNTIMES:?} are").into()),
     }
 }
 
-async fn serve_on<R, D>(
+/// Serves an app on any runtime, until ctrl-c.
+pub(crate) async fn serve_on<R, D>(
     runtime: R,
     app: App<D>,
     addr: SocketAddr,
@@ -112,9 +115,9 @@ fn async_std_threads(threads: NonZeroUsize) -> Result<(), BoxError> {
 }
 
 impl Args {
-    fn parse() -> Result<Self, BoxError> {
+    pub(crate) fn parse() -> Result<Self, BoxError> {
         let mut args = Self {
-            runtime: RUNTIMES.first().ok_or("no runtime is compiled in: enable a feature")?,
+            runtime: RUNTIMES.first().copied(),
             addr: SocketAddr::from(([127, 0, 0, 1], 3000)),
             threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         };
@@ -124,9 +127,9 @@ impl Args {
                 lexopt::Arg::Long("runtime") => {
                     let name = parser.value()?;
                     let known = RUNTIMES.iter().find(|known| name == **known);
-                    args.runtime = known.ok_or_else(|| {
-                        format!("runtime {name:?} is not compiled in: {RUNTIMES:?} are")
-                    })?;
+                    let unknown =
+                        || format!("runtime {name:?} is not compiled in: {RUNTIMES:?} are");
+                    args.runtime = Some(known.ok_or_else(unknown)?);
                 }
                 lexopt::Arg::Long("addr") => {
                     args.addr = parser.value()?.to_string_lossy().parse()?;
