@@ -29,14 +29,35 @@ struct Topic {
     members: Mutex<Slab<Arc<Link>>>,
 }
 
-/// The topics of one connection, each with its place among the members. `None` once
-/// the connection has ended.
-#[derive(Debug)]
-pub(crate) struct Subscriptions(Mutex<Option<HashMap<Arc<str>, (Arc<Topic>, usize)>>>);
+/// The topics of one connection; nothing is allocated for one without any.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions(Mutex<Own>);
 
-impl Default for Subscriptions {
-    fn default() -> Self {
-        Self(Mutex::new(Some(HashMap::new())))
+/// The topics, by name, and the place among the members of each.
+type Places = HashMap<Arc<str>, (Arc<Topic>, usize)>;
+
+#[derive(Debug, Default)]
+enum Own {
+    #[default]
+    None,
+    Some(Box<Places>),
+    /// The connection has ended, and subscribes to nothing any more.
+    Ended,
+}
+
+impl Own {
+    fn get(&self) -> Option<&Places> {
+        match self {
+            Own::Some(topics) => Some(topics),
+            Own::None | Own::Ended => None,
+        }
+    }
+
+    fn get_mut(&mut self) -> Option<&mut Places> {
+        match self {
+            Own::Some(topics) => Some(topics),
+            Own::None | Own::Ended => None,
+        }
     }
 }
 
@@ -55,7 +76,10 @@ impl Topics {
     /// `false` if it was subscribed already, or the connection has ended.
     pub(crate) fn subscribe(&self, link: &Arc<Link>, topic: &str) -> bool {
         let mut own = lock(&link.subscriptions.0);
-        let Some(own) = own.as_mut().filter(|own| !own.contains_key(topic)) else {
+        if let Own::None = *own {
+            *own = Own::Some(Box::default());
+        }
+        let Some(own) = own.get_mut().filter(|own| !own.contains_key(topic)) else {
             return false;
         };
         let mut shard = lock(self.shard(topic));
@@ -75,7 +99,7 @@ impl Topics {
     /// `false` if it was not subscribed.
     pub(crate) fn unsubscribe(&self, link: &Link, topic: &str) -> bool {
         let mut own = lock(&link.subscriptions.0);
-        let Some((topic, place)) = own.as_mut().and_then(|own| own.remove(topic)) else {
+        let Some((topic, place)) = own.get_mut().and_then(|own| own.remove(topic)) else {
             return false;
         };
         self.leave(&topic, place);
@@ -84,9 +108,11 @@ impl Topics {
 
     /// The connection ends: it leaves everything, and subscribes to nothing again.
     pub(crate) fn leave_all(&self, link: &Link) {
-        let own = lock(&link.subscriptions.0).take();
-        for (topic, place) in own.into_iter().flat_map(HashMap::into_values) {
-            self.leave(&topic, place);
+        let own = std::mem::replace(&mut *lock(&link.subscriptions.0), Own::Ended);
+        if let Own::Some(topics) = own {
+            for (topic, place) in topics.into_values() {
+                self.leave(&topic, place);
+            }
         }
     }
 
@@ -122,10 +148,15 @@ impl Topics {
 
 impl Subscriptions {
     pub(crate) fn contains(&self, topic: &str) -> bool {
-        lock(&self.0).as_ref().is_some_and(|own| own.contains_key(topic))
+        lock(&self.0).get().is_some_and(|own| own.contains_key(topic))
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        lock(&self.0).iter().flat_map(HashMap::keys).map(|name| name.to_string()).collect()
+        lock(&self.0)
+            .get()
+            .into_iter()
+            .flat_map(HashMap::keys)
+            .map(|name| name.to_string())
+            .collect()
     }
 }

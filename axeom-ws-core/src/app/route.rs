@@ -209,7 +209,7 @@ pub trait Endpoint<D>: Send + Sync + 'static {
 /// A connection that is about to run.
 #[doc(hidden)]
 pub struct Connection {
-    pub(crate) driver: Driver,
+    pub(crate) driver: Box<Driver>,
     pub(crate) registration: Registration,
 }
 

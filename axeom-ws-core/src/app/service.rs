@@ -1,4 +1,6 @@
-use std::{fmt, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    fmt, future::Future, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::{
     AppError, Options, Rejection, Runtime, ServerHandle, Ws,
-    connection::{Driver, Link, serve_stream},
+    connection::{Driver, Link, ServeStream},
     handshake::{self, HeadLimits, Refusal, is_token_byte},
     options::Settings,
     protocol::Role,
@@ -119,13 +121,15 @@ impl Service {
     }
 
     /// Serves one connection whose request is not read yet, to its end.
-    pub async fn serve_stream<R: Runtime>(
+    ///
+    /// Dropping the future cuts the connection; `close` does not run then.
+    pub fn serve_stream<R: Runtime>(
         &self,
         runtime: R,
         stream: impl Stream,
         remote_addr: SocketAddr,
-    ) {
-        serve_stream(self, Arc::new(runtime), Box::new(stream), remote_addr).await;
+    ) -> impl Future<Output = ()> + Send + 'static {
+        ServeStream::new(self.clone(), Arc::new(runtime), Box::new(stream), remote_addr)
     }
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {
@@ -167,10 +171,10 @@ impl Service {
         let mut response = upgrade.response(protocol.as_ref());
         extend(response.headers_mut(), handshake.take_response_headers());
         let info = RequestInfo {
-            uri: handshake.request.uri().clone(),
+            uri: handshake.request.uri().to_string().into(),
             headers: HeaderLines::new(handshake.request.headers()),
             params: handshake.params.clone(),
-            protocol,
+            protocol: protocol.as_ref().and_then(|own| own.to_str().ok()).map(Into::into),
             remote_addr,
         };
         Ok(Accepted { response, registration, info, start })
@@ -254,7 +258,7 @@ impl Accepted {
         read_ahead: &[u8],
     ) -> BoxFuture<'static, ()> {
         let link = Arc::clone(self.registration.link());
-        let driver = Driver::new(stream, read_ahead, link, clock);
+        let driver = Box::new(Driver::new(stream, read_ahead, link, clock));
         (self.start)(Connection { driver, registration: self.registration }, self.info)
     }
 }

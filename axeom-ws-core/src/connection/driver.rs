@@ -39,11 +39,10 @@ pub(crate) struct Driver {
     link: Arc<Link>,
     inbound: Inbound,
     input: Input,
-    /// Parsed while a handler was busy, and what that holds in bytes.
-    ahead: VecDeque<Event>,
-    ahead_bytes: usize,
+    /// Parsed while a handler was busy.
+    ahead: Option<Box<Ahead>>,
     /// Taken from the link and not yet accepted by the kernel.
-    writing: FrameQueue,
+    writing: Option<Box<FrameQueue>>,
     timer: Timer,
     deadlines: Deadlines,
     activity: Activity,
@@ -53,9 +52,16 @@ pub(crate) struct Driver {
     reads: u32,
     /// Times congestion ended without a `drain` event so far.
     drains: u32,
-    end: Option<End>,
+    end: Option<Box<End>>,
     /// What made writing impossible, if anything.
     write_error: Option<io::Error>,
+}
+
+#[derive(Debug, Default)]
+struct Ahead {
+    events: VecDeque<Event>,
+    /// What they hold, in bytes.
+    bytes: usize,
 }
 
 /// How the receiving direction came to its end.
@@ -94,9 +100,8 @@ impl Driver {
             inbound: Inbound::new(Role::Server, link.settings().limits),
             link,
             input: Input::new(read_ahead),
-            ahead: VecDeque::new(),
-            ahead_bytes: 0,
-            writing: FrameQueue::default(),
+            ahead: None,
+            writing: None,
             running: true,
             reads: 0,
             drains: 0,
@@ -129,7 +134,7 @@ impl Driver {
                 Some(Event::Message(message)) => return Poll::Ready(Incoming::Message(message)),
                 Some(Event::Ping(payload)) => return Poll::Ready(Incoming::Ping(payload)),
                 Some(Event::Pong(payload)) => return Poll::Ready(Incoming::Pong(payload)),
-                Some(Event::Close(frame)) => self.end = Some(End::Closed(frame)),
+                Some(Event::Close(frame)) => self.end = Some(Box::new(End::Closed(frame))),
                 None => {}
             }
             if self.end.is_some() {
@@ -152,15 +157,14 @@ impl Driver {
             if flags.cut() && self.end.is_none() {
                 self.cut(gone().into());
             }
-            while self.ahead_bytes < READ_AHEAD {
+            while self.kept() < READ_AHEAD {
                 let Some(event) = self.parse() else { break };
-                self.ahead_bytes += cost(&event);
-                self.ahead.push_back(event);
+                self.keep(event);
             }
             let blocked = self.poll_write(cx).is_pending();
             let wants_more = self.end.is_none()
                 && !self.inbound.is_ended()
-                && self.ahead_bytes + self.inbound.held() < READ_AHEAD;
+                && self.kept() + self.inbound.held() < READ_AHEAD;
             let read = wants_more && self.poll_read(cx).is_ready();
             if !read && self.wait(cx, blocked, flags) {
                 return;
@@ -179,7 +183,12 @@ impl Driver {
     /// Drops the stream at once; whoever still reads or writes finds it gone.
     fn cut(&mut self, error: ConnectionError) {
         self.stream = Box::new(Gone);
-        self.end = Some(End::Lost(error));
+        self.end = Some(Box::new(End::Lost(error)));
+    }
+
+    /// Gives the stream up: the handlers that come last do not keep it.
+    pub(crate) fn drop_stream(&mut self) {
+        self.stream = Box::new(Gone);
     }
 
     /// Ends the connection the way its end was begun, and returns what `close` is
@@ -191,7 +200,7 @@ impl Driver {
         self.resume();
         self.deadlines.begin_close(self.timer.now(), self.link.settings());
         let closing = self.link.closing();
-        let end = if closing.is_some() { None } else { self.end.take() };
+        let end = if closing.is_some() { None } else { self.end.take().map(|end| *end) };
         let outcome = match (end, closing) {
             _ if self.link.flags().cut() => (CloseFrame::abnormal(), None),
             (Some(End::Closed(frame)), _) => {
@@ -207,7 +216,7 @@ impl Driver {
             }
             (None, Some(frame)) => {
                 self.await_close().await;
-                match self.end.take() {
+                match self.end.take().map(|end| *end) {
                     Some(End::Lost(error @ ConnectionError::CloseTimeout)) => {
                         (CloseFrame::abnormal(), Some(error))
                     }
@@ -246,7 +255,7 @@ impl Driver {
         self.closing(|driver, cx| {
             while driver.end.is_none() {
                 match driver.next_parsed() {
-                    Some(Event::Close(frame)) => driver.end = Some(End::Closed(frame)),
+                    Some(Event::Close(frame)) => driver.end = Some(Box::new(End::Closed(frame))),
                     Some(_) => {}
                     None => {
                         let _ = driver.poll_write(cx);
@@ -280,12 +289,13 @@ impl Driver {
 
     /// The next event in order, from what was read already.
     fn next_parsed(&mut self) -> Option<Event> {
-        let Some(event) = self.ahead.pop_front() else { return self.parse() };
-        self.ahead_bytes -= cost(&event);
-        if self.ahead.is_empty() {
-            self.ahead = VecDeque::new();
+        let Some(ahead) = &mut self.ahead else { return self.parse() };
+        let event = ahead.events.pop_front();
+        ahead.bytes -= event.as_ref().map_or(0, cost);
+        if ahead.events.is_empty() {
+            self.ahead = None;
         }
-        Some(event)
+        event
     }
 
     /// Parses the next event; a ping is answered at once.
@@ -307,6 +317,18 @@ impl Driver {
         }
     }
 
+    /// Keeps an event until the handlers are ready for it.
+    fn keep(&mut self, event: Event) {
+        let ahead = self.ahead.get_or_insert_default();
+        ahead.bytes += cost(&event);
+        ahead.events.push_back(event);
+    }
+
+    /// What is kept for the handlers, in bytes.
+    fn kept(&self) -> usize {
+        self.ahead.as_ref().map_or(0, |ahead| ahead.bytes)
+    }
+
     fn answer(&mut self, event: &Event) {
         match event {
             Event::Ping(payload) => self.link.pong(payload.clone()),
@@ -317,7 +339,7 @@ impl Driver {
 
     fn violated(&mut self, violation: Violation) {
         self.input = Input::default();
-        self.end.get_or_insert(End::Violation(violation));
+        self.end.get_or_insert_with(|| Box::new(End::Violation(violation)));
     }
 
     /// Reads once. Ready if something changed: bytes, or the end.
@@ -334,8 +356,7 @@ impl Driver {
                     Ok((n, Ok(event))) => {
                         if let Some(event) = event {
                             self.answer(&event);
-                            self.ahead_bytes += cost(&event);
-                            self.ahead.push_back(event);
+                            self.keep(event);
                         }
                         Ok(n)
                     }
@@ -356,10 +377,10 @@ impl Driver {
             }
         };
         match result {
-            Ok(0) => self.end = Some(End::Eof),
+            Ok(0) => self.end = Some(Box::new(End::Eof)),
             Ok(_) => self.activity.received = true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.end = Some(End::Lost(error.into())),
+            Err(error) => self.end = Some(Box::new(End::Lost(error.into()))),
         }
         Poll::Ready(())
     }
@@ -390,31 +411,34 @@ impl Driver {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut written = false;
         loop {
-            if self.writing.is_empty() {
-                self.writing = self.link.take();
-                if self.writing.is_empty() {
-                    break;
+            let mut frames = match self.writing.take() {
+                Some(frames) => *frames,
+                None => self.link.take(),
+            };
+            if frames.is_empty() {
+                break;
+            }
+            while !frames.is_empty() && self.write_error.is_none() {
+                match poll_write_once(&mut self.stream, &frames, cx) {
+                    Poll::Ready(Ok(0)) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Ok(n)) => {
+                        written = true;
+                        frames.advance(n);
+                        self.account(n, false);
+                    }
+                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Poll::Ready(Err(error)) => self.write_error = Some(error),
+                    Poll::Pending => {
+                        self.writing = Some(Box::new(frames));
+                        self.account(0, true);
+                        return Poll::Pending;
+                    }
                 }
             }
-            if self.write_error.is_some() {
-                // Nobody will read it; the receiving direction says when it is over.
-                self.account(self.writing.len(), false);
-                self.writing = FrameQueue::default();
-                continue;
-            }
-            match self.poll_write_once(cx) {
-                Poll::Ready(Ok(0)) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => {
-                    written = true;
-                    self.writing.advance(n);
-                    self.account(n, false);
-                }
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Poll::Ready(Err(error)) => self.write_error = Some(error),
-                Poll::Pending => {
-                    self.account(0, true);
-                    return Poll::Pending;
-                }
+            // After an error nobody will read the rest; the receiving direction says when
+            // the connection is over.
+            if !frames.is_empty() {
+                self.account(frames.len(), false);
             }
         }
         if written {
@@ -427,7 +451,7 @@ impl Driver {
 
     /// Ready if a deadline passed and something follows from it.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if matches!(self.end, Some(End::Lost(_))) {
+        if matches!(self.end.as_deref(), Some(End::Lost(_))) {
             return Poll::Pending;
         }
         if self.end.is_some() || self.inbound.is_ended() {
@@ -463,16 +487,6 @@ impl Driver {
         self.drains += u32::from(self.link.written(written, blocked));
     }
 
-    fn poll_write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.writing.slices(&mut slices);
-        let stream = Pin::new(&mut self.stream);
-        match &slices[..count] {
-            [only] => stream.poll_write(cx, only),
-            slices => stream.poll_write_vectored(cx, slices),
-        }
-    }
-
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.poll_write(cx));
         if self.write_error.is_none() {
@@ -495,6 +509,20 @@ impl Driver {
         self.running = false;
         self.reads = 0;
         true
+    }
+}
+
+fn poll_write_once(
+    stream: &mut BoxStream,
+    frames: &FrameQueue,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let count = frames.slices(&mut slices);
+    let stream = Pin::new(stream);
+    match &slices[..count] {
+        [only] => stream.poll_write(cx, only),
+        slices => stream.poll_write_vectored(cx, slices),
     }
 }
 

@@ -53,7 +53,7 @@ struct State {
     /// Bytes the task took and the kernel has not accepted yet.
     in_flight: usize,
     /// The close frame this side started the closing handshake with.
-    closing: Option<CloseFrame>,
+    closing: Option<Box<CloseFrame>>,
     /// The task while it waits; whoever gives it work takes and wakes it.
     parked: Option<Waker>,
 }
@@ -232,7 +232,7 @@ impl Link {
 
     fn begin_close(&self, state: &mut State, frame: CloseFrame) {
         if state.outbound.close(frame.clone()) {
-            state.closing = Some(frame.sendable());
+            state.closing = Some(Box::new(frame.sendable()));
             self.flags.fetch_or(CLOSING, Ordering::Release);
             self.writable.notify(usize::MAX);
         }
@@ -247,7 +247,7 @@ impl Link {
 
     /// The close frame this side started the closing handshake with.
     pub(crate) fn closing(&self) -> Option<CloseFrame> {
-        self.lock().closing.clone()
+        self.lock().closing.as_deref().cloned()
     }
 
     /// The task runs: no need to wake it.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::{
     Ws,
+    call::Call,
     driver::{Driver, Incoming},
     handle,
 };
@@ -95,7 +96,7 @@ impl<D> fmt::Debug for Socket<D> {
 
 /// Runs a connection whose handler owns the loop.
 pub(crate) async fn run_socket<D, Fut>(
-    mut driver: Driver,
+    mut driver: Box<Driver>,
     registration: Registration,
     ws: Ws<D>,
     handler: impl FnOnce(Socket<D>) -> Fut,
@@ -106,7 +107,7 @@ pub(crate) async fn run_socket<D, Fut>(
     let socket = Socket { ws, inbox: Arc::clone(&inbox) };
     let link = registration.link();
     // Called in here, so that a panic of the closure itself is caught too.
-    let mut handled = pin!(handle::catch(async { handler(socket).await }));
+    let mut handled = pin!(Call::new(|| handler(socket)));
 
     // One event at a time: the next is looked for when the handler has taken the last.
     let early = poll_fn(|cx| {
@@ -146,8 +147,8 @@ pub(crate) async fn run_socket<D, Fut>(
         None => {}
     }
     registration.leave_topics();
-    let (frame, _) = driver.finish().await;
-    drop(driver);
+    let (frame, _) = Box::pin(driver.finish()).await;
+    driver.drop_stream();
     if early.is_none() {
         deliver(&inbox, SocketEvent::Close(frame), None);
         handle::report(handled.await);

@@ -152,19 +152,21 @@ impl<D> Ws<D> {
     }
 
     /// The first value of a header of the handshake request, in any case; `None` if it
-    /// is missing or not text.
+    /// is missing or not text, or only served the handshake itself (`Connection`,
+    /// `Upgrade`, `Sec-WebSocket-Key`, `-Version` and `-Extensions`).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.0.request.headers.get(name)
     }
 
     /// The URI of the handshake request.
-    pub fn uri(&self) -> &Uri {
-        &self.0.request.uri
+    pub fn uri(&self) -> Uri {
+        // It was one when the handshake was accepted.
+        self.0.request.uri.parse().unwrap_or_default()
     }
 
     /// The subprotocol that was chosen.
     pub fn protocol(&self) -> Option<&str> {
-        self.0.request.protocol.as_ref().and_then(|protocol| protocol.to_str().ok())
+        self.0.request.protocol.as_deref()
     }
 
     /// The peer's address.
@@ -189,7 +191,7 @@ impl<D> fmt::Debug for Ws<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ws")
             .field("id", &self.id())
-            .field("uri", self.uri())
+            .field("uri", &self.0.request.uri)
             .field("remote_addr", &self.remote_addr())
             .finish_non_exhaustive()
     }

@@ -149,7 +149,7 @@ pub struct Inbound {
     /// The data frame whose payload is arriving.
     frame: Option<DataFrame>,
     /// The data message that is not complete yet.
-    message: Option<Assembly>,
+    message: Option<Box<Assembly>>,
     /// A close frame or a violation was seen: what follows does not count.
     ended: bool,
 }
@@ -307,10 +307,9 @@ impl Inbound {
     }
 
     fn begin_frame(&mut self, header: Header) {
-        let message = self.message.get_or_insert_with(|| Assembly {
-            text: header.opcode == Opcode::Text,
-            fragments: 0,
-            payload: Partial::default(),
+        let message = self.message.get_or_insert_with(|| {
+            let text = header.opcode == Opcode::Text;
+            Box::new(Assembly { text, fragments: 0, payload: Partial::default() })
         });
         message.fragments += 1;
         self.frame =
