@@ -4,4 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
+mod fallback;
+mod handshake;
+mod head;
 mod messages;
