@@ -6,6 +6,8 @@ mod support;
 
 mod admission;
 mod fallback;
+mod framing;
 mod handshake;
 mod head;
 mod messages;
+mod violations;
