@@ -5,9 +5,11 @@
 mod support;
 
 mod admission;
+mod failures;
 mod fallback;
 mod framing;
 mod handshake;
 mod head;
+mod lifecycle;
 mod messages;
 mod violations;

@@ -11,9 +11,10 @@ pub mod runtimes;
 
 use std::{
     fmt::Debug,
-    future::Future,
+    future::{Future, poll_fn},
     net::{Ipv4Addr, SocketAddr},
     pin::pin,
+    task::Poll,
     time::Duration,
 };
 
@@ -89,16 +90,21 @@ pub fn in_memory<R: TestRuntime>(service: &Service) -> Raw {
 pub async fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         std::thread::yield_now();
-        let mut yielded = false;
-        std::future::poll_fn(|cx| {
-            if std::mem::replace(&mut yielded, true) {
-                return std::task::Poll::Ready(());
-            }
-            cx.waker().wake_by_ref();
-            std::task::Poll::Pending
-        })
-        .await;
+        yield_now().await;
     }
+}
+
+/// Lets other tasks run, on any runtime.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Runs one test on one runtime.
