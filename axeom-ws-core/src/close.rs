@@ -47,6 +47,9 @@ impl CloseCode {
     /// 1013: overloaded; try again later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 
+    /// 1014: a gateway got an invalid answer from the server behind it.
+    pub const BAD_GATEWAY: Self = Self(1014);
+
     /// The number.
     pub const fn as_u16(self) -> u16 {
         self.0
@@ -54,7 +57,8 @@ impl CloseCode {
 
     /// Whether RFC 6455 §7.4 lets this code stand in a close frame.
     pub fn is_sendable(self) -> bool {
-        coding::CloseCode::from(self.0).is_allowed()
+        // Registered after the RFC, and unknown to tungstenite.
+        self == Self::BAD_GATEWAY || coding::CloseCode::from(self.0).is_allowed()
     }
 }
 
@@ -145,7 +149,7 @@ mod tests {
     #[test]
     fn only_the_codes_of_the_registry_may_be_sent() {
         let sendable = |code: u16| CloseCode::from(code).is_sendable();
-        for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 4999] {
+        for code in (1000..=1003).chain(1007..=1014).chain([3000, 4999]) {
             assert!(sendable(code), "{code}");
         }
         for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {

@@ -4,4 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
+mod failures;
+mod fallback;
+mod framing;
+mod handshake;
+mod head;
+mod lifecycle;
 mod messages;
+mod violations;

@@ -3,14 +3,18 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
 pub mod frame;
+pub mod pipe;
 pub mod raw;
+pub mod recorder;
+pub mod request;
 pub mod runtimes;
 
 use std::{
     fmt::Debug,
-    future::Future,
+    future::{Future, poll_fn},
     net::{Ipv4Addr, SocketAddr},
     pin::pin,
+    task::Poll,
     time::Duration,
 };
 
@@ -18,14 +22,14 @@ use async_tungstenite::{
     WebSocketStream,
     tungstenite::{self, Message, client::IntoClientRequest, handshake::client::Response},
 };
-use axeom_ws::{App, Runtime, ServeError, Server, ServerHandle};
+use axeom_ws::{Accepted, App, Runtime, ServeError, Server, ServerHandle, Service};
 use futures::{
     AsyncRead, AsyncWrite, StreamExt,
     channel::{mpsc, oneshot},
     future::{Either, select},
 };
 
-use self::raw::Raw;
+use self::{pipe::End, raw::Raw};
 
 /// No test takes this long; one that would hang fails instead.
 const WATCHDOG: Duration = Duration::from_secs(60);
@@ -49,12 +53,66 @@ pub trait TestRuntime: Runtime + Default {
     fn connect_tcp(
         addr: SocketAddr,
     ) -> impl Future<Output = impl AsyncRead + AsyncWrite + Send + Unpin + 'static> + Send;
+
+    /// Accepts one connection by the runtime's own means, and hands it to the adapter's
+    /// `serve_connection`.
+    fn serve_accepted(
+        service: Service,
+        listener: std::net::TcpListener,
+    ) -> impl Future<Output = ()> + Send + 'static;
+
+    /// The adapter's `serve_stream`, over memory.
+    fn serve_stream(
+        service: Service,
+        stream: End,
+        remote_addr: SocketAddr,
+    ) -> impl Future<Output = ()> + Send + 'static;
+
+    /// The adapter's `serve_upgraded`, over memory.
+    fn serve_upgraded(
+        accepted: Accepted,
+        stream: End,
+        read_ahead: Vec<u8>,
+    ) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// Where connections in memory say they come from.
+pub const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7);
+
+/// A peer in memory, whose every write is at least one read of the server.
+pub fn in_memory<R: TestRuntime>(service: &Service) -> Raw {
+    let (client, server) = pipe::pipe();
+    R::default().spawn(R::serve_stream(service.clone(), server, NOWHERE));
+    Raw::new(client)
+}
+
+/// Waits for what no event tells, giving way to all other tasks in between.
+pub async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        std::thread::yield_now();
+        yield_now().await;
+    }
+}
+
+/// Lets other tasks run, on any runtime.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Runs one test on one runtime.
 pub fn run<R: TestRuntime>(test: impl Future<Output = ()> + Send + 'static) {
+    // Boxed: a runtime may move what it runs around, on the small stack of a test.
+    let test = Box::pin(test);
     R::block_on(async {
-        let (test, watchdog) = (pin!(test), pin!(R::default().sleep(WATCHDOG)));
+        let watchdog = pin!(R::default().sleep(WATCHDOG));
         if let Either::Right(_) = select(test, watchdog).await {
             panic!("the test hangs");
         }

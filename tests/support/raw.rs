@@ -2,7 +2,10 @@
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::frame::{self, Frame};
+use super::{
+    frame::{self, Frame},
+    request::Request,
+};
 
 trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -40,7 +43,7 @@ impl Raw {
 
     /// Reads once; `false` at the end, and after a reset.
     pub async fn read(&mut self) -> bool {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         let n = self.stream.read(&mut buffer).await.unwrap_or(0);
         self.received.extend_from_slice(&buffer[..n]);
         n > 0
@@ -50,6 +53,12 @@ impl Raw {
     pub async fn read_to_end(&mut self) -> Vec<u8> {
         while self.read().await {}
         std::mem::take(&mut self.received)
+    }
+
+    /// Sends a request and reads its whole response.
+    pub async fn ask(&mut self, request: &Request) -> Response {
+        self.send(request.text()).await;
+        self.response().await
     }
 
     /// A whole response, whose connection the server ends.
@@ -69,13 +78,8 @@ impl Raw {
         }
     }
 
-    /// Sends a request of these lines, and what stands for the empty line after them.
-    pub async fn send_request(&mut self, lines: &[&str]) {
-        self.send(format!("{}\r\n\r\n", lines.join("\r\n"))).await;
-    }
-
     pub async fn upgrade(&mut self, path: &str) -> Response {
-        self.send(good_request(path)).await;
+        self.send(Request::get(path).text()).await;
         let response = self.head().await;
         assert_eq!(response.status, 101, "{response:?}");
         response
@@ -110,22 +114,6 @@ impl Raw {
         assert_eq!(self.try_frame().await, None, "a frame after the close frame");
         code
     }
-}
-
-/// The lines of a good request.
-pub fn good_lines(path: &str) -> Vec<String> {
-    vec![
-        format!("GET {path} HTTP/1.1"),
-        "Host: localhost".to_owned(),
-        "Upgrade: websocket".to_owned(),
-        "Connection: Upgrade".to_owned(),
-        "Sec-WebSocket-Version: 13".to_owned(),
-        format!("Sec-WebSocket-Key: {KEY}"),
-    ]
-}
-
-pub fn good_request(path: &str) -> String {
-    format!("{}\r\n\r\n", good_lines(path).join("\r\n"))
 }
 
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 macro_rules! test_runtime {
     (
         $feature:literal, $name:ident, $adapter:ty, $client:ident, $connection:ty,
-        block_on: $block_on:expr, connect_tcp: $connect_tcp:expr
+        block_on: $block_on:expr, connect_tcp: $connect_tcp:expr, listener: $listener:expr
     ) => {
         #[cfg(feature = $feature)]
         mod $client {
@@ -17,8 +17,10 @@ macro_rules! test_runtime {
                     handshake::client::{Request, Response},
                 },
             };
-            use axeom_ws::Runtime;
+            use axeom_ws::{Accepted, Runtime, Service};
             use futures::{AsyncRead, AsyncWrite};
+
+            use super::super::pipe::End;
 
             #[derive(Clone, Default)]
             pub struct $name($adapter);
@@ -61,6 +63,20 @@ macro_rules! test_runtime {
                 ) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
                     $connect_tcp(addr).await
                 }
+
+                async fn serve_accepted(service: Service, listener: std::net::TcpListener) {
+                    listener.set_nonblocking(true).unwrap();
+                    let (stream, remote_addr) = $listener(listener).accept().await.unwrap();
+                    axeom_ws::$client::serve_connection(&service, stream, remote_addr).await;
+                }
+
+                async fn serve_stream(service: Service, stream: End, remote_addr: SocketAddr) {
+                    axeom_ws::$client::serve_stream(&service, stream, remote_addr).await;
+                }
+
+                async fn serve_upgraded(accepted: Accepted, stream: End, read_ahead: Vec<u8>) {
+                    axeom_ws::$client::serve_upgraded(accepted, stream, &read_ahead).await;
+                }
             }
         }
         #[cfg(feature = $feature)]
@@ -79,7 +95,8 @@ test_runtime! {
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::tokio::net::TcpStream::connect(addr).await.unwrap();
         axeom_ws::tokio::Stream::promote(stream)
-    }
+    },
+    listener: |listener| ::tokio::net::TcpListener::from_std(listener).unwrap()
 }
 
 test_runtime! {
@@ -89,7 +106,8 @@ test_runtime! {
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::async_std::net::TcpStream::connect(addr).await.unwrap();
         axeom_ws::async_std::Stream::promote(stream)
-    }
+    },
+    listener: ::async_std::net::TcpListener::from
 }
 
 test_runtime! {
@@ -99,5 +117,6 @@ test_runtime! {
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::smol::Async::<std::net::TcpStream>::connect(addr).await.unwrap();
         axeom_ws::smol::Stream::promote(stream)
-    }
+    },
+    listener: |listener| ::smol::Async::<std::net::TcpListener>::new(listener).unwrap()
 }

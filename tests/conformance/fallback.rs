@@ -1,0 +1,90 @@
+//! Plain HTTP beside WebSocket: the app's fallback.
+
+use async_tungstenite::tungstenite::http::Response as HttpResponse;
+use axeom_ws::App;
+
+use super::handshake::assert_refused;
+use crate::{
+    on_every_runtime,
+    support::{TestRuntime, TestServer, raw::Response, request::Request},
+};
+
+on_every_runtime!(
+    a_plain_get_gets_the_page,
+    a_plain_head_gets_the_head_of_the_page,
+    all_else_goes_past_the_fallback,
+    a_fallback_that_panics_is_500,
+    without_a_fallback_there_is_nothing
+);
+
+async fn page<R: TestRuntime>() -> TestServer {
+    let app = App::new()
+        .ws("/chat", |route| {
+            route.open(async |ws| {
+                let _ = ws.send("hello").await;
+            })
+        })
+        .fallback(async |request| {
+            assert_ne!(request.uri().path(), "/panic", "secret");
+            let page = format!("you asked for {}", request.uri());
+            HttpResponse::builder().header("x-page", "1").body(page).unwrap()
+        });
+    TestServer::start::<R, _>(app).await
+}
+
+async fn ask<R: TestRuntime>(server: &TestServer, request: &Request) -> Response {
+    server.raw::<R>().await.ask(request).await
+}
+
+async fn a_plain_get_gets_the_page<R: TestRuntime>() {
+    let server = page::<R>().await;
+    for request in [
+        Request::plain("GET /index?a=b"),
+        Request::plain("GET /index?a=b").and("Content-Length: 0"),
+        Request::plain("GET /index?a=b").line("HTTP/1.1", "HTTP/1.0"),
+    ] {
+        let response = ask::<R>(&server, &request).await;
+        assert_eq!(response.status, 200, "{request:?}");
+        assert_eq!(response.body, "you asked for /index?a=b");
+        assert_eq!(response.header("x-page"), Some("1"));
+        assert_eq!(response.header("content-length"), Some("24"));
+        assert_eq!(response.header("connection"), Some("close"));
+    }
+    assert_eq!(server.connect::<R>("/chat").await.recv_text().await, "hello");
+}
+
+async fn a_plain_head_gets_the_head_of_the_page<R: TestRuntime>() {
+    let server = page::<R>().await;
+    let response = ask::<R>(&server, &Request::plain("HEAD /index")).await;
+    assert_eq!((response.status, response.body.as_str()), (200, ""));
+    assert_eq!(response.header("content-length"), Some("20"), "that of the page");
+}
+
+async fn all_else_goes_past_the_fallback<R: TestRuntime>() {
+    let server = page::<R>().await;
+    for (request, status) in [
+        (Request::get("/index"), 404),
+        (Request::plain("POST /index"), 404),
+        (Request::plain("GET /index").and("Content-Length: 3"), 400),
+        (Request::plain("GET /index").and("Transfer-Encoding: chunked"), 400),
+        (Request::plain("GET /index").without("Host"), 400),
+        (Request::plain("GET /chat"), 426),
+        (Request::plain("POST /chat"), 405),
+    ] {
+        assert_refused(&ask::<R>(&server, &request).await, status, &request);
+    }
+}
+
+async fn a_fallback_that_panics_is_500<R: TestRuntime>() {
+    let server = page::<R>().await;
+    let response = ask::<R>(&server, &Request::plain("GET /panic")).await;
+    assert_refused(&response, 500, &"a panic");
+    assert!(!response.body.contains("secret"));
+    assert_eq!(ask::<R>(&server, &Request::plain("GET /index")).await.status, 200);
+}
+
+async fn without_a_fallback_there_is_nothing<R: TestRuntime>() {
+    let server = TestServer::start::<R, _>(App::new().ws("/chat", |route| route)).await;
+    let request = Request::plain("GET /index");
+    assert_refused(&ask::<R>(&server, &request).await, 404, &request);
+}
