@@ -8,6 +8,7 @@
 
 mod app;
 mod close;
+mod compression;
 mod connection;
 mod error;
 pub mod handshake;
@@ -31,9 +32,10 @@ pub use crate::{
         There, Unset, With,
     },
     close::{CloseCode, CloseFrame},
+    compression::{Compression, DeflateParams},
     connection::{ConnectionId, Socket, SocketEvent, Ws},
     error::{AppError, BoxError, Closed, ConnectionError, SendStatus, ServeError, TrySendError},
-    message::Message,
+    message::{Message, SendMessage},
     options::{InvalidOption, Options},
     registry::ServerHandle,
     runtime::{Listener, Runtime, Stream},

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use crate::{handshake::OriginPolicy, protocol::Limits};
+use crate::{Compression, handshake::OriginPolicy, protocol::Limits};
 
 /// How connections behave. What is not set keeps its default, or, on a route, what
 /// the app or group around it says.
@@ -27,6 +27,7 @@ pub struct Options {
     write_timeout: Option<Duration>,
     close_timeout: Option<Duration>,
     max_lifetime: Option<Option<Duration>>,
+    compression: Option<Option<Compression>>,
     origins: Option<OriginPolicy>,
 }
 
@@ -123,6 +124,13 @@ impl Options {
         self
     }
 
+    /// Compresses messages for clients that can take it (permessage-deflate, RFC 7692).
+    /// Default off.
+    pub fn compression(mut self, compression: impl Into<Option<Compression>>) -> Self {
+        self.compression = Some(compression.into());
+        self
+    }
+
     /// Lets pages of these origins connect, such as `https://example.com`, besides
     /// those from the same host.
     pub fn allow_origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
@@ -152,6 +160,7 @@ impl Options {
             write_timeout: self.write_timeout.or(outer.write_timeout),
             close_timeout: self.close_timeout.or(outer.close_timeout),
             max_lifetime: self.max_lifetime.or(outer.max_lifetime),
+            compression: self.compression.or(outer.compression),
             origins: self.origins.or_else(|| outer.origins.clone()),
         }
     }
@@ -175,6 +184,7 @@ impl Options {
             write_timeout: self.write_timeout.unwrap_or(Duration::from_secs(30)),
             close_timeout: self.close_timeout.unwrap_or(Duration::from_secs(10)),
             max_lifetime: self.max_lifetime.flatten(),
+            compression: self.compression.flatten(),
             origins: self.origins.clone().unwrap_or_default(),
         };
         settings.check()?;
@@ -208,6 +218,7 @@ pub(crate) struct Settings {
     pub(crate) write_timeout: Duration,
     pub(crate) close_timeout: Duration,
     pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) compression: Option<Compression>,
     pub(crate) origins: OriginPolicy,
 }
 
@@ -239,6 +250,9 @@ impl Settings {
             if duration.is_some_and(|duration| duration.is_zero()) {
                 return wrong(name, &"0", "more than zero, or None where it can be turned off");
             }
+        }
+        if let Some((name, value, rule)) = self.compression.and_then(|own| own.unusable()) {
+            return wrong(name, &value, rule);
         }
         if let Some(origin) = self.origins.unusable() {
             return wrong("allow_origins", &origin, "scheme://host[:port] without a path");

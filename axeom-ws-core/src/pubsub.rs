@@ -6,7 +6,7 @@ use std::{
 
 use slab::Slab;
 
-use crate::{Message, connection::Link};
+use crate::{SendMessage, connection::Link, protocol::Outgoing};
 
 /// Locks never nest the other way round: a connection's subscriptions, then a shard,
 /// then a topic's members, then one member's outgoing frames.
@@ -117,15 +117,21 @@ impl Topics {
     }
 
     /// Queues a message for all members but `except`; how many took it.
-    pub(crate) fn publish(&self, topic: &str, message: &Message, except: Option<&Link>) -> usize {
+    pub(crate) fn publish(
+        &self,
+        topic: &str,
+        message: &SendMessage,
+        except: Option<&Link>,
+    ) -> usize {
         let Some(topic) = lock(self.shard(topic)).get(topic).cloned() else {
             return 0;
         };
+        let mut outgoing = Outgoing::new(message);
         let members = lock(&topic.members);
         let others = members
             .iter()
             .filter(|(_, member)| except.is_none_or(|except| member.id() != except.id()));
-        others.filter(|(_, member)| member.try_send(message).is_ok()).count()
+        others.filter(|(_, member)| member.try_send(&mut outgoing).is_ok()).count()
     }
 
     pub(crate) fn subscriber_count(&self, topic: &str) -> usize {

@@ -10,7 +10,7 @@ use std::{
 use event_listener::Event;
 
 use crate::{
-    CloseCode, CloseFrame, ConnectionId, Message, connection::Link, handshake::Refusal,
+    CloseCode, CloseFrame, ConnectionId, SendMessage, connection::Link, handshake::Refusal,
     pubsub::Topics,
 };
 
@@ -122,7 +122,7 @@ pub struct ServerHandle(pub(crate) Arc<Hub>);
 impl ServerHandle {
     /// Queues a message for all subscribers of a topic, and says for how many. A
     /// subscriber over its send limit misses it.
-    pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<Message>) -> usize {
+    pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.topics.publish(topic.as_ref(), &message.into(), None)
     }
 

@@ -3,7 +3,7 @@
 
 use std::{future::Future, net::SocketAddr, num::NonZeroUsize, thread};
 
-use axeom_ws::{App, BoxError, Runtime, Server};
+use axeom_ws::{App, BoxError, Compression, Options, Runtime, Server};
 use futures::channel::oneshot;
 
 /// What the command line says.
@@ -12,6 +12,7 @@ pub(crate) struct Args {
     runtime: Option<&'static str>,
     pub(crate) addr: SocketAddr,
     threads: NonZeroUsize,
+    compression: bool,
 }
 
 /// The runtimes that are compiled in.
@@ -27,14 +28,19 @@ const RUNTIMES: &[&str] = &[
 const USAGE: &str = "options:
   --runtime tokio|async-std|smol  what to run on (default: the first enabled)
   --addr ADDR                     where to listen (default: 127.0.0.1:3000)
-  --threads N                     worker threads (default: one per core)";
+  --threads N                     worker threads (default: one per core)
+  --compression                   offer permessage-deflate";
 
 /// Serves an app on the runtime that the command line names, until ctrl-c.
 pub(crate) fn serve<D>(app: App<D>) -> Result<(), BoxError>
 where
     D: Clone + Send + Sync + 'static,
 {
-    let Args { runtime, addr, threads } = Args::parse()?;
+    let Args { runtime, addr, threads, compression } = Args::parse()?;
+    let app = match compression {
+        true => app.options(Options::new().compression(Compression::new())),
+        false => app,
+    };
     match runtime.ok_or("no runtime is compiled in: enable a feature")? {
         #[cfg(feature = "tokio")]
         "tokio" => {
@@ -120,6 +126,7 @@ impl Args {
             runtime: RUNTIMES.first().copied(),
             addr: SocketAddr::from(([127, 0, 0, 1], 3000)),
             threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            compression: false,
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(arg) = parser.next()? {
@@ -137,6 +144,7 @@ impl Args {
                 lexopt::Arg::Long("threads") => {
                     args.threads = parser.value()?.to_string_lossy().parse()?;
                 }
+                lexopt::Arg::Long("compression") => args.compression = true,
                 lexopt::Arg::Long("help") => {
                     println!("{USAGE}");
                     std::process::exit(0);

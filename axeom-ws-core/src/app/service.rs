@@ -5,7 +5,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 
 use super::{
     BuildContext, RequestInfo,
@@ -15,7 +15,7 @@ use super::{
     router::Router,
 };
 use crate::{
-    AppError, Options, Rejection, Runtime, ServerHandle, Ws,
+    AppError, DeflateParams, Options, Rejection, Runtime, ServerHandle, Ws,
     connection::{Driver, Link, ServeStream},
     handshake::{self, HeadLimits, Refusal, is_token_byte},
     options::Settings,
@@ -166,9 +166,13 @@ impl Service {
             }
         };
         let admitted = self.admit(route, &handshake.request);
-        let (registration, protocol) = admitted.map_err(Refusal::into_response)?;
+        let Admitted { registration, protocol, extensions, deflate } =
+            admitted.map_err(Refusal::into_response)?;
 
         let mut response = upgrade.response(protocol.as_ref());
+        if let Some(extensions) = extensions {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
+        }
         extend(response.headers_mut(), handshake.take_response_headers());
         let info = RequestInfo {
             uri: handshake.request.uri().to_string().into(),
@@ -177,20 +181,19 @@ impl Service {
             protocol: protocol.as_ref().and_then(|own| own.to_str().ok()).map(Into::into),
             remote_addr,
         };
-        Ok(Accepted { response, registration, info, start })
+        Ok(Accepted { response, registration, deflate, info, start })
     }
 
     /// The last checks, once the app has nothing against the handshake.
-    fn admit(
-        &self,
-        route: &MountedRoute,
-        request: &Request<()>,
-    ) -> Result<(Registration, Option<http::HeaderValue>), Refusal> {
+    fn admit(&self, route: &MountedRoute, request: &Request<()>) -> Result<Admitted, Refusal> {
         let offered = handshake::offered_protocols(request)?;
         let protocol = route.protocols.choose(&offered).map_err(|()| Refusal::ProtocolRequired)?;
-        handshake::offered_extensions(request)?;
-        let link = Link::new(Role::Server, Arc::clone(&route.settings));
-        Ok((self.0.hub.register(link)?, protocol))
+        let offered = handshake::offered_extensions(request)?;
+        let compression = route.settings.compression.as_ref();
+        let (deflate, extensions) =
+            compression.and_then(|own| handshake::negotiate(&offered, own)).unzip();
+        let link = Link::new(Role::Server, Arc::clone(&route.settings), deflate);
+        Ok(Admitted { registration: self.0.hub.register(link)?, protocol, extensions, deflate })
     }
 
     async fn fall_back(&self, request: Request<()>) -> Response<Bytes> {
@@ -232,8 +235,17 @@ fn extend(headers: &mut HeaderMap, more: HeaderMap) {
 pub struct Accepted {
     response: Response<()>,
     registration: Registration,
+    deflate: Option<DeflateParams>,
     info: RequestInfo,
     start: Start,
+}
+
+/// What the last checks of a handshake settle.
+struct Admitted {
+    registration: Registration,
+    protocol: Option<HeaderValue>,
+    extensions: Option<HeaderValue>,
+    deflate: Option<DeflateParams>,
 }
 
 impl Accepted {
@@ -258,7 +270,7 @@ impl Accepted {
         read_ahead: &[u8],
     ) -> BoxFuture<'static, ()> {
         let link = Arc::clone(self.registration.link());
-        let driver = Box::new(Driver::new(stream, read_ahead, link, clock));
+        let driver = Box::new(Driver::new(stream, read_ahead, link, self.deflate, clock));
         (self.start)(Connection { driver, registration: self.registration }, self.info)
     }
 }

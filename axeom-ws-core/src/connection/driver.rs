@@ -17,7 +17,7 @@ use super::{
     timer::Timer,
 };
 use crate::{
-    CloseCode, CloseFrame, ConnectionError, Message,
+    CloseCode, CloseFrame, ConnectionError, DeflateParams, Message,
     protocol::{Event, FrameQueue, Inbound, Role, Violation},
     runtime::{BoxStream, Clock},
 };
@@ -89,15 +89,20 @@ impl Driver {
         stream: BoxStream,
         read_ahead: &[u8],
         link: Arc<Link>,
+        deflate: Option<DeflateParams>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let inbound = Inbound::new(Role::Server, link.settings().limits);
         let timer = Timer::new(clock);
         Self {
             stream,
             deadlines: Deadlines::new(timer.now(), link.settings()),
             activity: Activity::default(),
             timer,
-            inbound: Inbound::new(Role::Server, link.settings().limits),
+            inbound: match deflate {
+                Some(params) => inbound.with_deflate(params),
+                None => inbound,
+            },
             link,
             input: Input::new(read_ahead),
             ahead: None,

@@ -5,8 +5,9 @@ use http::Uri;
 
 use super::link::{ConnectionId, Link, Refused};
 use crate::{
-    CloseCode, CloseFrame, Closed, Message, SendStatus, TrySendError, Utf8Bytes,
+    CloseCode, CloseFrame, Closed, SendMessage, SendStatus, TrySendError, Utf8Bytes,
     app::{FoundIn, RequestInfo},
+    protocol::Outgoing,
     registry::Hub,
 };
 
@@ -36,9 +37,9 @@ impl<D> Ws<D> {
     ///
     /// # Errors
     /// The connection is closed, or closes while this waits.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), Closed> {
+    pub async fn send(&self, message: impl Into<SendMessage>) -> Result<(), Closed> {
         let message = message.into();
-        self.0.link.send(&message).await.map_err(|_| Closed)
+        self.0.link.send(&mut Outgoing::new(&message)).await.map_err(|_| Closed)
     }
 
     /// Queues a message without waiting.
@@ -48,11 +49,12 @@ impl<D> Ws<D> {
     /// message fits an empty queue whatever its size),
     /// [`Closed`](TrySendError::Closed) if the connection is closed. Both hand the
     /// message back.
-    pub fn try_send(&self, message: impl Into<Message>) -> Result<SendStatus, TrySendError> {
+    pub fn try_send(&self, message: impl Into<SendMessage>) -> Result<SendStatus, TrySendError> {
         let message = message.into();
-        self.0.link.try_send(&message).map_err(|refused| match refused {
-            Refused::Full => TrySendError::Full(message),
-            Refused::Closed => TrySendError::Closed(message),
+        let sent = self.0.link.try_send(&mut Outgoing::new(&message));
+        sent.map_err(|refused| match refused {
+            Refused::Full => TrySendError::Full(message.into_message()),
+            Refused::Closed => TrySendError::Closed(message.into_message()),
         })
     }
 
@@ -123,12 +125,12 @@ impl<D> Ws<D> {
     /// Queues a message for all other subscribers of a topic, and says for how many.
     /// This connection need not be subscribed, nor still be open. A subscriber over
     /// its send limit misses the message.
-    pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<Message>) -> usize {
+    pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.hub.topics.publish(topic.as_ref(), &message.into(), Some(&self.0.link))
     }
 
     /// As [`publish`](Self::publish), to this connection too if it is subscribed.
-    pub fn publish_to_all(&self, topic: impl AsRef<str>, message: impl Into<Message>) -> usize {
+    pub fn publish_to_all(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.hub.topics.publish(topic.as_ref(), &message.into(), None)
     }
 

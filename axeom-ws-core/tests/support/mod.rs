@@ -346,7 +346,7 @@ impl Peer {
 pub fn client_frames(messages: &[Message]) -> Vec<u8> {
     let mut client = protocol::Outbound::new(protocol::Role::Client);
     for message in messages {
-        client.message(message);
+        client.message(message.clone());
     }
     client.take().to_vec()
 }
