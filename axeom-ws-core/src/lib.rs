@@ -12,6 +12,8 @@ mod compression;
 mod connection;
 mod error;
 pub mod handshake;
+#[cfg(feature = "json")]
+mod json;
 mod message;
 mod options;
 pub mod protocol;
@@ -19,12 +21,15 @@ mod pubsub;
 mod registry;
 mod runtime;
 mod server;
+mod telemetry;
 mod utf8;
 
 // Requests, responses and payloads of the public API, without a version to get wrong.
 pub use bytes::Bytes;
 pub use http;
 
+#[cfg(feature = "json")]
+pub use crate::json::{JsonError, SendJsonError};
 pub use crate::{
     app::{
         Accepted, App, Callback, Callbacks, Connection, Context, Endpoint, FoundIn, Get, Handled,

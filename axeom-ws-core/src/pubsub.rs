@@ -6,7 +6,12 @@ use std::{
 
 use slab::Slab;
 
-use crate::{SendMessage, connection::Link, protocol::Outgoing};
+use crate::{
+    SendMessage,
+    connection::{Link, Refused},
+    protocol::Outgoing,
+    telemetry,
+};
 
 /// Locks never nest the other way round: a connection's subscriptions, then a shard,
 /// then a topic's members, then one member's outgoing frames.
@@ -131,7 +136,15 @@ impl Topics {
         let others = members
             .iter()
             .filter(|(_, member)| except.is_none_or(|except| member.id() != except.id()));
-        others.filter(|(_, member)| member.try_send(&mut outgoing).is_ok()).count()
+        let mut took = 0;
+        for (_, member) in others {
+            match member.try_send(&mut outgoing) {
+                Ok(_) => took += 1,
+                Err(Refused::Full) => telemetry::dropped(),
+                Err(Refused::Closed) => {}
+            }
+        }
+        took
     }
 
     pub(crate) fn subscriber_count(&self, topic: &str) -> usize {

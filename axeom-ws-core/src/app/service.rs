@@ -20,8 +20,9 @@ use crate::{
     handshake::{self, HeadLimits, Refusal, is_token_byte},
     options::Settings,
     protocol::Role,
-    registry::{Hub, Registration},
+    registry::{Capacity, Hub, Registration},
     runtime::{BoxStream, Clock, Stream},
+    telemetry,
 };
 
 /// A built [`App`](crate::App): it turns handshakes into connections, on any number of
@@ -37,8 +38,14 @@ struct Inner {
     router: Router<Arc<MountedRoute>>,
     fallback: Option<Fallback>,
     hub: Arc<Hub>,
-    head_limits: HeadLimits,
-    handshake_timeout: Duration,
+    gate: Gate,
+}
+
+/// What holds for a client before it has a connection.
+pub(super) struct Gate {
+    pub(super) head_limits: HeadLimits,
+    pub(super) handshake_timeout: Duration,
+    pub(super) capacity: Capacity,
 }
 
 pub(super) type Fallback =
@@ -64,6 +71,8 @@ struct MountedRoute {
     settings: Arc<Settings>,
     protocols: Protocols,
     endpoint: Arc<dyn Prepare>,
+    /// The path as it was declared.
+    path: Arc<str>,
 }
 
 impl Service {
@@ -71,8 +80,7 @@ impl Service {
         routes: impl Iterator<Item = Mounted>,
         fallback: Option<Fallback>,
         hub: Arc<Hub>,
-        head_limits: HeadLimits,
-        handshake_timeout: Duration,
+        gate: Gate,
     ) -> Result<Self, AppError> {
         let routes = routes.map(|route| {
             let Mounted { path, options, protocols, endpoint } = route;
@@ -83,10 +91,11 @@ impl Service {
             if let Some(protocol) = protocols.listed.iter().find(unusable) {
                 return Err(AppError::Protocol { path, protocol: protocol.clone() });
             }
-            Ok((path, Arc::new(MountedRoute { settings, protocols, endpoint })))
+            let route = MountedRoute { settings, protocols, endpoint, path: path.as_str().into() };
+            Ok((path, Arc::new(route)))
         });
         let router = Router::new(routes.collect::<Result<Vec<_>, _>>()?)?;
-        Ok(Self(Arc::new(Inner { router, fallback, hub, head_limits, handshake_timeout })))
+        Ok(Self(Arc::new(Inner { router, fallback, hub, gate })))
     }
 
     /// A handle to the app.
@@ -112,8 +121,12 @@ impl Service {
         let path = request.uri().path().to_owned();
         let answer = self.answer(request, remote_addr).await;
         match &answer {
-            Ok(_) => tracing::debug!(%remote_addr, path, "handshake accepted"),
+            Ok(accepted) => {
+                telemetry::handshake(accepted.response.status());
+                tracing::debug!(%remote_addr, path, "handshake accepted");
+            }
             Err(response) => {
+                telemetry::handshake(response.status());
                 tracing::debug!(%remote_addr, path, status = %response.status(), "handshake refused");
             }
         }
@@ -137,11 +150,11 @@ impl Service {
     }
 
     pub(crate) fn head_limits(&self) -> HeadLimits {
-        self.0.head_limits
+        self.0.gate.head_limits
     }
 
     pub(crate) fn handshake_timeout(&self) -> Duration {
-        self.0.handshake_timeout
+        self.0.gate.handshake_timeout
     }
 
     async fn answer(
@@ -165,7 +178,7 @@ impl Service {
                 return Err(Refusal::Failed.into_response());
             }
         };
-        let admitted = self.admit(route, &handshake.request);
+        let admitted = self.admit(route, &handshake.request, remote_addr);
         let Admitted { registration, protocol, extensions, deflate } =
             admitted.map_err(Refusal::into_response)?;
 
@@ -181,11 +194,17 @@ impl Service {
             protocol: protocol.as_ref().and_then(|own| own.to_str().ok()).map(Into::into),
             remote_addr,
         };
-        Ok(Accepted { response, registration, deflate, info, start })
+        let route = Arc::clone(&route.path);
+        Ok(Accepted { response, registration, deflate, route, info, start })
     }
 
     /// The last checks, once the app has nothing against the handshake.
-    fn admit(&self, route: &MountedRoute, request: &Request<()>) -> Result<Admitted, Refusal> {
+    fn admit(
+        &self,
+        route: &MountedRoute,
+        request: &Request<()>,
+        remote_addr: SocketAddr,
+    ) -> Result<Admitted, Refusal> {
         let offered = handshake::offered_protocols(request)?;
         let protocol = route.protocols.choose(&offered).map_err(|()| Refusal::ProtocolRequired)?;
         let offered = handshake::offered_extensions(request)?;
@@ -193,7 +212,8 @@ impl Service {
         let (deflate, extensions) =
             compression.and_then(|own| handshake::negotiate(&offered, own)).unzip();
         let link = Link::new(Role::Server, Arc::clone(&route.settings), deflate);
-        Ok(Admitted { registration: self.0.hub.register(link)?, protocol, extensions, deflate })
+        let registration = self.0.hub.register(link, remote_addr.ip(), self.0.gate.capacity)?;
+        Ok(Admitted { registration, protocol, extensions, deflate })
     }
 
     async fn fall_back(&self, request: Request<()>) -> Response<Bytes> {
@@ -236,6 +256,7 @@ pub struct Accepted {
     response: Response<()>,
     registration: Registration,
     deflate: Option<DeflateParams>,
+    route: Arc<str>,
     info: RequestInfo,
     start: Start,
 }
@@ -271,7 +292,14 @@ impl Accepted {
     ) -> BoxFuture<'static, ()> {
         let link = Arc::clone(self.registration.link());
         let driver = Box::new(Driver::new(stream, read_ahead, link, self.deflate, clock));
-        (self.start)(Connection { driver, registration: self.registration }, self.info)
+        let span = tracing::debug_span!(
+            "connection",
+            id = %self.registration.link().id(),
+            route = &*self.route,
+            peer = %self.info.remote_addr,
+        );
+        let connection = Connection { driver, registration: self.registration, span };
+        (self.start)(connection, self.info)
     }
 }
 

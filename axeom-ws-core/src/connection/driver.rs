@@ -20,6 +20,7 @@ use crate::{
     CloseCode, CloseFrame, ConnectionError, DeflateParams, Message,
     protocol::{Event, FrameQueue, Inbound, Role, Violation},
     runtime::{BoxStream, Clock},
+    telemetry,
 };
 
 /// What a connection's handlers are told next.
@@ -337,7 +338,10 @@ impl Driver {
     fn answer(&mut self, event: &Event) {
         match event {
             Event::Ping(payload) => self.link.pong(payload.clone()),
-            Event::Message(_) => self.activity.heard = true,
+            Event::Message(message) => {
+                self.activity.heard = true;
+                telemetry::received(message.len());
+            }
             Event::Pong(_) | Event::Close(_) => {}
         }
     }

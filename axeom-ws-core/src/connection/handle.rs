@@ -5,7 +5,7 @@ use super::{
     call::Call,
     driver::{Driver, Incoming},
 };
-use crate::{CloseCode, CloseFrame, ConnectionError, Handler, registry::Registration};
+use crate::{CloseCode, CloseFrame, ConnectionError, Handler, registry::Registration, telemetry};
 
 /// Runs a connection from `open` to `close`.
 pub(crate) async fn run_handler<D, H>(
@@ -53,10 +53,12 @@ pub(crate) async fn run_handler<D, H>(
     let (frame, error) = Box::pin(driver.finish()).await;
     driver.drop_stream();
     if let Some(error) = done.err().or(error) {
-        tracing::debug!(connection = %ws.id(), %error, "connection failed");
+        tracing::debug!(%error, "connection failed");
         report(Call::new(|| handler.error(session, ws.clone(), error)).await);
     }
     let CloseFrame { code, reason } = frame;
+    tracing::debug!(%code, "connection closed");
+    telemetry::closed(code);
     report(Call::new(|| handler.close(session, ws.clone(), code, reason)).await);
 }
 

@@ -15,6 +15,7 @@ use crate::{
     options::Settings,
     protocol::{FrameQueue, Outbound, Outgoing, Role},
     pubsub::Subscriptions,
+    telemetry,
 };
 
 /// Identifies a connection; unique within the process.
@@ -219,6 +220,7 @@ impl Link {
             return Err(Refused::Full);
         }
         state.outbound.outgoing(message);
+        telemetry::sent(message.len());
         if congested {
             return Ok(SendStatus::Backpressure);
         }
@@ -226,6 +228,7 @@ impl Link {
             return Ok(SendStatus::Sent);
         }
         self.flags.fetch_or(CONGESTED, Ordering::Release);
+        telemetry::backpressure();
         Ok(SendStatus::Backpressure)
     }
 

@@ -13,7 +13,11 @@ mod timer;
 mod ws;
 
 pub(crate) use self::{
-    driver::Driver, handle::run_handler, link::Link, open::ServeStream, socket::run_socket,
+    driver::Driver,
+    handle::run_handler,
+    link::{Link, Refused},
+    open::ServeStream,
+    socket::run_socket,
 };
 pub use self::{
     link::ConnectionId,

@@ -16,7 +16,7 @@ use super::{
     driver::{Driver, Incoming},
     handle,
 };
-use crate::{CloseCode, CloseFrame, HandlerResult, Message, registry::Registration};
+use crate::{CloseCode, CloseFrame, HandlerResult, Message, registry::Registration, telemetry};
 
 /// What [`Socket::recv`] yields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +141,7 @@ pub(crate) async fn run_socket<D, Fut>(
     match &early {
         Some(Ok(())) => link.close(CloseFrame::new(CloseCode::NORMAL, "")),
         Some(Err(error)) => {
-            tracing::debug!(connection = %link.id(), %error, "a socket handler failed");
+            tracing::debug!(%error, "a socket handler failed");
             link.close(handle::internal_error());
         }
         None => {}
@@ -149,6 +149,8 @@ pub(crate) async fn run_socket<D, Fut>(
     registration.leave_topics();
     let (frame, _) = Box::pin(driver.finish()).await;
     driver.drop_stream();
+    tracing::debug!(code = %frame.code, "connection closed");
+    telemetry::closed(frame.code);
     if early.is_none() {
         deliver(&inbox, SocketEvent::Close(frame), None);
         handle::report(handled.await);
