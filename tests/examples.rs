@@ -335,7 +335,7 @@ impl Example {
 
     async fn get<R: TestRuntime>(&self, path: &str) -> support::raw::Response {
         let mut raw = Raw::new(R::connect_tcp(self.addr.parse().unwrap()).await);
-        raw.send_request(&[&format!("GET {path} HTTP/1.1"), &format!("Host: {}", self.addr)]).await;
+        raw.send(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr)).await;
         // Boxed, for its buffer is large and the stack of a test is not.
         Box::pin(raw.response()).await
     }

@@ -17,7 +17,7 @@ use crate::handshake::Refusal;
 /// assert_eq!(rejection.response().status(), 401);
 /// assert_eq!(rejection.response().headers()["www-authenticate"], "Bearer");
 /// ```
-pub struct Rejection(Response<Bytes>);
+pub struct Rejection(Box<Response<Bytes>>);
 
 impl Rejection {
     /// A plain text answer. An empty `text` is replaced by what the status means.
@@ -34,7 +34,7 @@ impl Rejection {
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        Self(response)
+        Self(Box::new(response))
     }
 
     /// 400: the request is wrong; `text` says what to change.
@@ -71,7 +71,7 @@ impl Rejection {
     /// Any response. `Content-Length` and `Connection: close` are added when it is
     /// sent.
     pub fn from_response(response: Response<impl Into<Bytes>>) -> Self {
-        Self(response.map(Into::into))
+        Self(Box::new(response.map(Into::into)))
     }
 
     /// The same with one more header.
@@ -87,14 +87,14 @@ impl Rejection {
 
     /// The response.
     pub fn into_response(self) -> Response<Bytes> {
-        self.0
+        *self.0
     }
 }
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Rejection {
     fn from(error: E) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "a derive or guard failed");
-        Self(Refusal::Failed.into_response())
+        Self(Box::new(Refusal::Failed.into_response()))
     }
 }
 
