@@ -60,6 +60,12 @@ pub enum ConnectionError {
     /// A handler panicked.
     #[error("a handler panicked: {0}")]
     Panic(String),
+    /// Nothing came from the peer after a ping: it is gone without having said so.
+    #[error("the peer did not answer a ping in time")]
+    PongTimeout,
+    /// The peer took nothing of what it was sent.
+    #[error("the peer took no data in time")]
+    WriteTimeout,
     /// The peer did not finish the closing handshake in time.
     #[error("the closing handshake was not finished in time")]
     CloseTimeout,

@@ -8,9 +8,12 @@
 
 mod app;
 mod close;
+mod compression;
 mod connection;
 mod error;
 pub mod handshake;
+#[cfg(feature = "json")]
+mod json;
 mod message;
 mod options;
 pub mod protocol;
@@ -18,18 +21,26 @@ mod pubsub;
 mod registry;
 mod runtime;
 mod server;
+mod telemetry;
 mod utf8;
 
+// Requests, responses and payloads of the public API, without a version to get wrong.
+pub use bytes::Bytes;
+pub use http;
+
+#[cfg(feature = "json")]
+pub use crate::json::{JsonError, SendJsonError};
 pub use crate::{
     app::{
-        Accepted, App, Callback, Callbacks, Connection, Context, Endpoint, Get, Handled, Handler,
-        HandlerResult, Here, NoCallbacks, Outcome, Rejection, Route, Service, SocketLoop, There,
-        Unset, With,
+        Accepted, App, Callback, Callbacks, Connection, Context, Endpoint, FoundIn, Get, Handled,
+        Handler, HandlerResult, Here, NoCallbacks, Outcome, Rejection, Route, Service, SocketLoop,
+        There, Unset, With,
     },
     close::{CloseCode, CloseFrame},
+    compression::{Compression, DeflateParams},
     connection::{ConnectionId, Socket, SocketEvent, Ws},
     error::{AppError, BoxError, Closed, ConnectionError, SendStatus, ServeError, TrySendError},
-    message::Message,
+    message::{Message, SendMessage},
     options::{InvalidOption, Options},
     registry::ServerHandle,
     runtime::{Listener, Runtime, Stream},

@@ -62,10 +62,48 @@ impl Message {
         self.len() == 0
     }
 
+    /// This message, compressed or not whatever its size, on a connection that agreed on
+    /// permessage-deflate.
+    pub fn compress(self, compress: bool) -> SendMessage {
+        SendMessage { message: self, compress: Some(compress) }
+    }
+
     /// Whether this is a text message.
     #[inline]
     pub fn is_text(&self) -> bool {
         matches!(self, Message::Text(_))
+    }
+}
+
+/// A message on its way out, with what is to be done about its compression.
+///
+/// Every message converts into one; [`Message::compress`] makes one that differs from the
+/// connection's [`Compression`](crate::Compression).
+///
+/// ```
+/// use axeom_ws_core::{Message, Ws};
+///
+/// async fn send_picture(ws: Ws, jpeg: Vec<u8>) {
+///     // It is compressed already.
+///     let _ = ws.send(Message::from(jpeg).compress(false)).await;
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendMessage {
+    pub(crate) message: Message,
+    pub(crate) compress: Option<bool>,
+}
+
+impl SendMessage {
+    /// The message.
+    pub fn into_message(self) -> Message {
+        self.message
+    }
+}
+
+impl<T: Into<Message>> From<T> for SendMessage {
+    fn from(message: T) -> Self {
+        Self { message: message.into(), compress: None }
     }
 }
 

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use crate::{handshake::OriginPolicy, protocol::Limits};
+use crate::{Compression, handshake::OriginPolicy, protocol::Limits};
 
 /// How connections behave. What is not set keeps its default, or, on a route, what
 /// the app or group around it says.
@@ -21,7 +21,13 @@ pub struct Options {
     low_water_mark: Option<usize>,
     send_limit: Option<usize>,
     close_on_full: Option<bool>,
+    ping_interval: Option<Option<Duration>>,
+    pong_timeout: Option<Option<Duration>>,
+    idle_timeout: Option<Option<Duration>>,
+    write_timeout: Option<Duration>,
     close_timeout: Option<Duration>,
+    max_lifetime: Option<Option<Duration>>,
+    compression: Option<Option<Compression>>,
     origins: Option<OriginPolicy>,
 }
 
@@ -75,10 +81,53 @@ impl Options {
         self
     }
 
+    /// How often the peer is sent a ping (RFC 6455 §5.5.2). Default 25 s, which is less
+    /// than the 60 s after which proxies end silent connections; `None` turns pings off.
+    pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.ping_interval = Some(interval.into());
+        self
+    }
+
+    /// How long after a ping something must come from the peer: its pong, or anything
+    /// else. Otherwise the connection is cut, and `close` sees 1006. Default 20 s; `None`
+    /// waits for ever.
+    pub fn pong_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.pong_timeout = Some(timeout.into());
+        self
+    }
+
+    /// Closes a connection with 1001 when the peer has sent no message for this long;
+    /// pings and pongs do not count. Up to a quarter later, so that it costs nothing per
+    /// message. Default off.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = Some(timeout.into());
+        self
+    }
+
+    /// Cuts a connection whose peer has taken nothing of what was sent for this long;
+    /// `close` sees 1006. Default 30 s.
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = Some(timeout);
+        self
+    }
+
+    /// Closes a connection with 1001 when it is this old. Default off.
+    pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.max_lifetime = Some(lifetime.into());
+        self
+    }
+
     /// How long the closing handshake may take before the connection is cut. Default
     /// 10 s.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = Some(timeout);
+        self
+    }
+
+    /// Compresses messages for clients that can take it (permessage-deflate, RFC 7692).
+    /// Default off.
+    pub fn compression(mut self, compression: impl Into<Option<Compression>>) -> Self {
+        self.compression = Some(compression.into());
         self
     }
 
@@ -105,7 +154,13 @@ impl Options {
             low_water_mark: self.low_water_mark.or(outer.low_water_mark),
             send_limit: self.send_limit.or(outer.send_limit),
             close_on_full: self.close_on_full.or(outer.close_on_full),
+            ping_interval: self.ping_interval.or(outer.ping_interval),
+            pong_timeout: self.pong_timeout.or(outer.pong_timeout),
+            idle_timeout: self.idle_timeout.or(outer.idle_timeout),
+            write_timeout: self.write_timeout.or(outer.write_timeout),
             close_timeout: self.close_timeout.or(outer.close_timeout),
+            max_lifetime: self.max_lifetime.or(outer.max_lifetime),
+            compression: self.compression.or(outer.compression),
             origins: self.origins.or_else(|| outer.origins.clone()),
         }
     }
@@ -123,7 +178,13 @@ impl Options {
             low_water_mark: self.low_water_mark.unwrap_or(high_water_mark / 2),
             send_limit: self.send_limit.unwrap_or(high_water_mark.max(1024 * 1024)),
             close_on_full: self.close_on_full.unwrap_or(false),
+            ping_interval: self.ping_interval.unwrap_or(Some(Duration::from_secs(25))),
+            pong_timeout: self.pong_timeout.unwrap_or(Some(Duration::from_secs(20))),
+            idle_timeout: self.idle_timeout.flatten(),
+            write_timeout: self.write_timeout.unwrap_or(Duration::from_secs(30)),
             close_timeout: self.close_timeout.unwrap_or(Duration::from_secs(10)),
+            max_lifetime: self.max_lifetime.flatten(),
+            compression: self.compression.flatten(),
             origins: self.origins.clone().unwrap_or_default(),
         };
         settings.check()?;
@@ -151,7 +212,13 @@ pub(crate) struct Settings {
     pub(crate) low_water_mark: usize,
     pub(crate) send_limit: usize,
     pub(crate) close_on_full: bool,
+    pub(crate) ping_interval: Option<Duration>,
+    pub(crate) pong_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) write_timeout: Duration,
     pub(crate) close_timeout: Duration,
+    pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) compression: Option<Compression>,
     pub(crate) origins: OriginPolicy,
 }
 
@@ -172,8 +239,20 @@ impl Settings {
         if self.send_limit < self.high_water_mark {
             return wrong("send_limit", &self.send_limit, "at least the high_water_mark");
         }
-        if self.close_timeout.is_zero() {
-            return wrong("close_timeout", &"0", "more than zero");
+        for (name, duration) in [
+            ("ping_interval", self.ping_interval),
+            ("pong_timeout", self.pong_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("write_timeout", Some(self.write_timeout)),
+            ("close_timeout", Some(self.close_timeout)),
+            ("max_lifetime", self.max_lifetime),
+        ] {
+            if duration.is_some_and(|duration| duration.is_zero()) {
+                return wrong(name, &"0", "more than zero, or None where it can be turned off");
+            }
+        }
+        if let Some((name, value, rule)) = self.compression.and_then(|own| own.unusable()) {
+            return wrong(name, &value, rule);
         }
         if let Some(origin) = self.origins.unusable() {
             return wrong("allow_origins", &origin, "scheme://host[:port] without a path");

@@ -6,7 +6,12 @@ use std::{
 
 use slab::Slab;
 
-use crate::{Message, connection::Link};
+use crate::{
+    SendMessage,
+    connection::{Link, Refused},
+    protocol::Outgoing,
+    telemetry,
+};
 
 /// Locks never nest the other way round: a connection's subscriptions, then a shard,
 /// then a topic's members, then one member's outgoing frames.
@@ -29,14 +34,35 @@ struct Topic {
     members: Mutex<Slab<Arc<Link>>>,
 }
 
-/// The topics of one connection, each with its place among the members. `None` once
-/// the connection has ended.
-#[derive(Debug)]
-pub(crate) struct Subscriptions(Mutex<Option<HashMap<Arc<str>, (Arc<Topic>, usize)>>>);
+/// The topics of one connection; nothing is allocated for one without any.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions(Mutex<Own>);
 
-impl Default for Subscriptions {
-    fn default() -> Self {
-        Self(Mutex::new(Some(HashMap::new())))
+/// The topics, by name, and the place among the members of each.
+type Places = HashMap<Arc<str>, (Arc<Topic>, usize)>;
+
+#[derive(Debug, Default)]
+enum Own {
+    #[default]
+    None,
+    Some(Box<Places>),
+    /// The connection has ended, and subscribes to nothing any more.
+    Ended,
+}
+
+impl Own {
+    fn get(&self) -> Option<&Places> {
+        match self {
+            Own::Some(topics) => Some(topics),
+            Own::None | Own::Ended => None,
+        }
+    }
+
+    fn get_mut(&mut self) -> Option<&mut Places> {
+        match self {
+            Own::Some(topics) => Some(topics),
+            Own::None | Own::Ended => None,
+        }
     }
 }
 
@@ -55,7 +81,10 @@ impl Topics {
     /// `false` if it was subscribed already, or the connection has ended.
     pub(crate) fn subscribe(&self, link: &Arc<Link>, topic: &str) -> bool {
         let mut own = lock(&link.subscriptions.0);
-        let Some(own) = own.as_mut().filter(|own| !own.contains_key(topic)) else {
+        if let Own::None = *own {
+            *own = Own::Some(Box::default());
+        }
+        let Some(own) = own.get_mut().filter(|own| !own.contains_key(topic)) else {
             return false;
         };
         let mut shard = lock(self.shard(topic));
@@ -75,7 +104,7 @@ impl Topics {
     /// `false` if it was not subscribed.
     pub(crate) fn unsubscribe(&self, link: &Link, topic: &str) -> bool {
         let mut own = lock(&link.subscriptions.0);
-        let Some((topic, place)) = own.as_mut().and_then(|own| own.remove(topic)) else {
+        let Some((topic, place)) = own.get_mut().and_then(|own| own.remove(topic)) else {
             return false;
         };
         self.leave(&topic, place);
@@ -84,22 +113,38 @@ impl Topics {
 
     /// The connection ends: it leaves everything, and subscribes to nothing again.
     pub(crate) fn leave_all(&self, link: &Link) {
-        let own = lock(&link.subscriptions.0).take();
-        for (topic, place) in own.into_iter().flat_map(HashMap::into_values) {
-            self.leave(&topic, place);
+        let own = std::mem::replace(&mut *lock(&link.subscriptions.0), Own::Ended);
+        if let Own::Some(topics) = own {
+            for (topic, place) in topics.into_values() {
+                self.leave(&topic, place);
+            }
         }
     }
 
     /// Queues a message for all members but `except`; how many took it.
-    pub(crate) fn publish(&self, topic: &str, message: &Message, except: Option<&Link>) -> usize {
+    pub(crate) fn publish(
+        &self,
+        topic: &str,
+        message: &SendMessage,
+        except: Option<&Link>,
+    ) -> usize {
         let Some(topic) = lock(self.shard(topic)).get(topic).cloned() else {
             return 0;
         };
+        let mut outgoing = Outgoing::new(message);
         let members = lock(&topic.members);
         let others = members
             .iter()
             .filter(|(_, member)| except.is_none_or(|except| member.id() != except.id()));
-        others.filter(|(_, member)| member.try_send(message).is_ok()).count()
+        let mut took = 0;
+        for (_, member) in others {
+            match member.try_send(&mut outgoing) {
+                Ok(_) => took += 1,
+                Err(Refused::Full) => telemetry::dropped(),
+                Err(Refused::Closed) => {}
+            }
+        }
+        took
     }
 
     pub(crate) fn subscriber_count(&self, topic: &str) -> usize {
@@ -122,10 +167,15 @@ impl Topics {
 
 impl Subscriptions {
     pub(crate) fn contains(&self, topic: &str) -> bool {
-        lock(&self.0).as_ref().is_some_and(|own| own.contains_key(topic))
+        lock(&self.0).get().is_some_and(|own| own.contains_key(topic))
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        lock(&self.0).iter().flat_map(HashMap::keys).map(|name| name.to_string()).collect()
+        lock(&self.0)
+            .get()
+            .into_iter()
+            .flat_map(HashMap::keys)
+            .map(|name| name.to_string())
+            .collect()
     }
 }

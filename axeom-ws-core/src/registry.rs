@@ -1,6 +1,7 @@
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fmt,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,32 +11,66 @@ use std::{
 use event_listener::Event;
 
 use crate::{
-    CloseCode, CloseFrame, ConnectionId, Message, connection::Link, handshake::Refusal,
-    pubsub::Topics,
+    CloseCode, CloseFrame, ConnectionId, SendMessage, connection::Link, handshake::Refusal,
+    pubsub::Topics, telemetry,
 };
 
 /// What the connections of an app have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     pub(crate) topics: Topics,
-    connections: Mutex<HashMap<ConnectionId, Arc<Link>>>,
+    connections: Mutex<Connections>,
     stopping: AtomicBool,
     /// Notified when `stopping` is set.
     stop: Event,
 }
 
+#[derive(Debug, Default)]
+struct Connections {
+    links: HashMap<ConnectionId, Arc<Link>>,
+    /// How many each address has; kept only while that is limited.
+    per_ip: HashMap<IpAddr, usize>,
+}
+
+/// How many connections an app may have.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Capacity {
+    pub(crate) all: Option<usize>,
+    pub(crate) per_ip: Option<usize>,
+}
+
 impl Hub {
-    /// Counts a connection in, unless the app shuts down.
-    pub(crate) fn register(self: &Arc<Self>, link: Link) -> Result<Registration, Refusal> {
+    /// Counts a connection in, unless there are enough or the app shuts down.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        link: Link,
+        ip: IpAddr,
+        capacity: Capacity,
+    ) -> Result<Registration, Refusal> {
         let link = Arc::new(link);
         let mut connections = self.lock();
         // Looked at under the lock that `shut_down` goes over the connections with.
         if self.is_stopping() {
             return Err(Refusal::ShuttingDown);
         }
-        connections.insert(link.id(), Arc::clone(&link));
+        if capacity.all.is_some_and(|most| connections.links.len() >= most) {
+            return Err(Refusal::AtCapacity);
+        }
+        let mut counted = None;
+        if let Some(most) = capacity.per_ip {
+            // One client is one address, however it is spelled.
+            let ip = ip.to_canonical();
+            let count = connections.per_ip.entry(ip).or_default();
+            if *count >= most {
+                return Err(Refusal::AtCapacity);
+            }
+            *count += 1;
+            counted = Some(ip);
+        }
+        connections.links.insert(link.id(), Arc::clone(&link));
         drop(connections);
-        Ok(Registration { hub: Arc::clone(self), link })
+        telemetry::opened();
+        Ok(Registration { hub: Arc::clone(self), link, counted })
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -56,7 +91,7 @@ impl Hub {
         let links: Vec<_> = {
             let connections = self.lock();
             self.stopping.store(true, Ordering::Release);
-            connections.values().cloned().collect()
+            connections.links.values().cloned().collect()
         };
         self.stop.notify(usize::MAX);
         for link in links {
@@ -66,13 +101,13 @@ impl Hub {
 
     /// Cuts what is still connected.
     pub(crate) fn terminate_all(&self) {
-        let links: Vec<_> = self.lock().values().cloned().collect();
+        let links: Vec<_> = self.lock().links.values().cloned().collect();
         for link in links {
             link.terminate();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Arc<Link>>> {
+    fn lock(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,6 +117,8 @@ impl Hub {
 pub(crate) struct Registration {
     hub: Arc<Hub>,
     link: Arc<Link>,
+    /// The address it is counted for.
+    counted: Option<IpAddr>,
 }
 
 impl Registration {
@@ -102,7 +139,17 @@ impl Drop for Registration {
     fn drop(&mut self) {
         self.link.shut();
         self.leave_topics();
-        self.hub.lock().remove(&self.link.id());
+        telemetry::ended();
+        let mut connections = self.hub.lock();
+        connections.links.remove(&self.link.id());
+        if let Some(Entry::Occupied(mut count)) =
+            self.counted.map(|ip| connections.per_ip.entry(ip))
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
@@ -122,7 +169,7 @@ pub struct ServerHandle(pub(crate) Arc<Hub>);
 impl ServerHandle {
     /// Queues a message for all subscribers of a topic, and says for how many. A
     /// subscriber over its send limit misses it.
-    pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<Message>) -> usize {
+    pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.topics.publish(topic.as_ref(), &message.into(), None)
     }
 
@@ -133,7 +180,7 @@ impl ServerHandle {
 
     /// How many connections are open.
     pub fn connections(&self) -> usize {
-        self.0.lock().len()
+        self.0.lock().links.len()
     }
 
     /// Begins the shutdown: new handshakes get 503, every connection is closed with

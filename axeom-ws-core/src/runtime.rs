@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
-use futures::io::{AsyncRead, AsyncWrite};
+use futures::{
+    future::BoxFuture,
+    io::{AsyncRead, AsyncWrite},
+};
 
 /// What the core needs of an executor and its network: the whole seam between
 /// axeom-ws and a runtime.
@@ -70,16 +72,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 pub(crate) type BoxStream = Box<dyn Stream>;
 
 /// The time of a runtime whose type does not matter.
-#[async_trait]
 pub(crate) trait Clock: Send + Sync + 'static {
-    async fn sleep(&self, duration: Duration);
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
     fn now(&self) -> Instant;
 }
 
-#[async_trait]
 impl<R: Runtime> Clock for R {
-    async fn sleep(&self, duration: Duration) {
-        Runtime::sleep(self, duration).await;
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(Runtime::sleep(self, duration))
     }
 
     fn now(&self) -> Instant {

@@ -182,10 +182,8 @@ async fn accept<R: Runtime>(
     loop {
         match listener.accept().await {
             Ok((stream, remote_addr)) => {
-                let (service, clock) = (service.clone(), runtime.clone());
-                tasks.spawn(runtime, async move {
-                    service.serve_stream(clock, stream, remote_addr).await;
-                });
+                let serving = service.serve_stream(runtime.clone(), stream, remote_addr);
+                tasks.spawn(runtime, serving);
             }
             Err(error) if of_the_connection(&error) => {}
             Err(error) => {
@@ -231,16 +229,15 @@ impl Tasks {
         runtime: &R,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        let (task, handle) = abortable(task);
+        // Where an uncaught panic would end up differs from runtime to runtime.
+        let (task, handle) = abortable(AssertUnwindSafe(task).catch_unwind());
         let ended = Ended { place: self.lock().insert(handle), tasks: Arc::clone(self) };
-        runtime.spawn(async move {
-            // Dropped with the task, however it ends.
-            let _ended = ended;
-            // Where an uncaught panic would end up differs from runtime to runtime.
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        runtime.spawn(task.map(move |outcome| {
+            if let Ok(Err(_)) = outcome {
                 tracing::error!("a connection's task panicked");
             }
-        });
+            drop(ended);
+        }));
     }
 
     async fn finished(&self) {

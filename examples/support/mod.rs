@@ -1,15 +1,18 @@
 //! What the examples share: the command line, and a `main` for each runtime.
+#![allow(dead_code, unused_variables, reason = "not every example needs, or has, every runtime")]
 
 use std::{future::Future, net::SocketAddr, num::NonZeroUsize, thread};
 
-use axeom_ws::{App, BoxError, Runtime, Server};
+use axeom_ws::{App, BoxError, Compression, Options, Runtime, Server};
 use futures::channel::oneshot;
 
 /// What the command line says.
-struct Args {
-    runtime: &'static str,
-    addr: SocketAddr,
+pub(crate) struct Args {
+    /// `None` if no runtime is compiled in.
+    runtime: Option<&'static str>,
+    pub(crate) addr: SocketAddr,
     threads: NonZeroUsize,
+    compression: bool,
 }
 
 /// The runtimes that are compiled in.
@@ -25,28 +28,33 @@ const RUNTIMES: &[&str] = &[
 const USAGE: &str = "options:
   --runtime tokio|async-std|smol  what to run on (default: the first enabled)
   --addr ADDR                     where to listen (default: 127.0.0.1:3000)
-  --threads N                     worker threads (default: one per core)";
+  --threads N                     worker threads (default: one per core)
+  --compression                   offer permessage-deflate";
 
 /// Serves an app on the runtime that the command line names, until ctrl-c.
 pub(crate) fn serve<D>(app: App<D>) -> Result<(), BoxError>
 where
     D: Clone + Send + Sync + 'static,
 {
-    let Args { runtime, addr, threads } = Args::parse()?;
-    match runtime {
+    let Args { runtime, addr, threads, compression } = Args::parse()?;
+    let app = match compression {
+        true => app.options(Options::new().compression(Compression::new())),
+        false => app,
+    };
+    match runtime.ok_or("no runtime is compiled in: enable a feature")? {
         #[cfg(feature = "tokio")]
         "tokio" => {
             let tokio = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(threads.get())
                 .enable_all()
                 .build()?;
-            let serving = serve_on(axeom_ws::tokio::Adapter, app, addr, runtime);
+            let serving = serve_on(axeom_ws::tokio::Adapter, app, addr, "tokio");
             tokio.block_on(tokio.spawn(serving))?
         }
         #[cfg(feature = "async-std")]
         "async-std" => {
             async_std_threads(threads)?;
-            let serving = serve_on(axeom_ws::async_std::Adapter, app, addr, runtime);
+            let serving = serve_on(axeom_ws::async_std::Adapter, app, addr, "async-std");
             async_std::task::block_on(async_std::task::spawn(serving))
         }
         #[cfg(feature = "smol")]
@@ -57,14 +65,15 @@ where
                 thread::spawn(move || smol::block_on(executor.run(std::future::pending::<()>())));
             }
             let adapter = axeom_ws::smol::Adapter::new(executor.clone());
-            let serving = serve_on(adapter, app, addr, runtime);
+            let serving = serve_on(adapter, app, addr, "smol");
             smol::block_on(executor.spawn(serving))
         }
         other => Err(format!("runtime {other} is not compiled in: {RUNTIMES:?} are").into()),
     }
 }
 
-async fn serve_on<R, D>(
+/// Serves an app on any runtime, until ctrl-c.
+pub(crate) async fn serve_on<R, D>(
     runtime: R,
     app: App<D>,
     addr: SocketAddr,
@@ -112,11 +121,12 @@ fn async_std_threads(threads: NonZeroUsize) -> Result<(), BoxError> {
 }
 
 impl Args {
-    fn parse() -> Result<Self, BoxError> {
+    pub(crate) fn parse() -> Result<Self, BoxError> {
         let mut args = Self {
-            runtime: RUNTIMES.first().ok_or("no runtime is compiled in: enable a feature")?,
+            runtime: RUNTIMES.first().copied(),
             addr: SocketAddr::from(([127, 0, 0, 1], 3000)),
             threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            compression: false,
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(arg) = parser.next()? {
@@ -124,9 +134,9 @@ impl Args {
                 lexopt::Arg::Long("runtime") => {
                     let name = parser.value()?;
                     let known = RUNTIMES.iter().find(|known| name == **known);
-                    args.runtime = known.ok_or_else(|| {
-                        format!("runtime {name:?} is not compiled in: {RUNTIMES:?} are")
-                    })?;
+                    let unknown =
+                        || format!("runtime {name:?} is not compiled in: {RUNTIMES:?} are");
+                    args.runtime = Some(known.ok_or_else(unknown)?);
                 }
                 lexopt::Arg::Long("addr") => {
                     args.addr = parser.value()?.to_string_lossy().parse()?;
@@ -134,6 +144,7 @@ impl Args {
                 lexopt::Arg::Long("threads") => {
                     args.threads = parser.value()?.to_string_lossy().parse()?;
                 }
+                lexopt::Arg::Long("compression") => args.compression = true,
                 lexopt::Arg::Long("help") => {
                     println!("{USAGE}");
                     std::process::exit(0);

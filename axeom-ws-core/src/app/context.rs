@@ -8,7 +8,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use super::{
-    layers::Get,
+    layers::FoundIn,
     request::{self, Params},
 };
 
@@ -53,9 +53,9 @@ impl<D> Context<D> {
     /// A value by its type: `let db: &Db = ctx.get();`.
     pub fn get<T, Index>(&self) -> &T
     where
-        D: Get<T, Index>,
+        T: FoundIn<D, Index>,
     {
-        self.data.get()
+        T::found_in(&self.data)
     }
 
     /// The first value of a request header, in any case; `None` if it is missing or

@@ -1,6 +1,7 @@
 use std::{fmt, future::Future};
 
 use bytes::Bytes;
+use futures::FutureExt;
 
 use crate::{BoxError, CloseCode, ConnectionError, Message, Utf8Bytes, Ws};
 
@@ -168,11 +169,10 @@ macro_rules! callback {
             Fut::Output: Outcome,
             $($arg: Send,)+
         {
-            async fn call(&self, args: ($($arg,)+)) -> HandlerResult {
+            fn call(&self, args: ($($arg,)+)) -> impl Future<Output = HandlerResult> + Send {
                 #[allow(non_snake_case)]
                 let ($($arg,)+) = args;
-                // Called in here, so that a panic of the closure itself is caught too.
-                self($($arg),+).await.into_result()
+                self($($arg),+).map(Outcome::into_result)
             }
         }
     };

@@ -32,8 +32,11 @@ impl<T, D> Deref for With<T, D> {
     }
 }
 
-/// Finds a value in a context by its type. `Index` is where it is, and always
-/// inferred.
+/// A context that has a value of type `T`. `Index` is where it is, and always inferred.
+///
+/// It is the bound to write in a plugin that needs a value which the app must have
+/// added before: `fn chat<D: Get<Db, I>, I>(app: App<D>) -> App<D>`. Handlers call `get`
+/// on their [`Ws`](crate::Ws) or [`Context`](crate::Context).
 ///
 /// Asking for a value that no derive or decorator added does not compile. With two
 /// values of one type the type alone does not say which is meant, and that does not
@@ -46,6 +49,27 @@ impl<T, D> Deref for With<T, D> {
 pub trait Get<T, Index> {
     /// The value.
     fn get(&self) -> &T;
+}
+
+/// [`Get`] seen from the value. A bound on the value waits until the compiler knows which
+/// type is asked for, so that its error can name it.
+#[diagnostic::on_unimplemented(
+    message = "no `{Self}` in this context: nothing before this route derives or decorates one",
+    label = "`{Self}` is missing here",
+    note = "add `.decorate(..)` or `.derive(..)` with a value of type `{Self}` before the route, in the app or the group"
+)]
+pub trait FoundIn<D, Index> {
+    /// The value.
+    fn found_in(data: &D) -> &Self;
+}
+
+impl<T, D, Index> FoundIn<D, Index> for T
+where
+    D: Get<T, Index>,
+{
+    fn found_in(data: &D) -> &T {
+        data.get()
+    }
 }
 
 /// The index of the newest value.

@@ -19,16 +19,20 @@ pub(crate) use self::request::RequestInfo;
 pub use self::{
     context::Context,
     handler::{Callback, Callbacks, Handler, HandlerResult, NoCallbacks, Outcome, Unset},
-    layers::{Get, Here, There, With},
+    layers::{FoundIn, Get, Here, There, With},
     rejection::Rejection,
     route::{Connection, Endpoint, Handled, Route, SocketLoop},
     service::{Accepted, Service},
 };
 use self::{
     context::Handshake,
-    service::{ErasedEndpoint, Fallback, Mounted},
+    service::{ErasedEndpoint, Fallback, Gate, Mounted},
 };
-use crate::{AppError, Options, ServerHandle, handshake::HeadLimits, registry::Hub};
+use crate::{
+    AppError, Options, ServerHandle,
+    handshake::HeadLimits,
+    registry::{Capacity, Hub},
+};
 
 /// An app: WebSocket routes, and the context that their handlers share.
 ///
@@ -81,6 +85,7 @@ pub struct App<D = ()> {
     fallback: Option<Fallback>,
     head_limits: HeadLimits,
     handshake_timeout: Duration,
+    capacity: Capacity,
 }
 
 impl App {
@@ -107,6 +112,7 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
             fallback: None,
             head_limits: HeadLimits::default(),
             handshake_timeout: Duration::from_secs(10),
+            capacity: Capacity::default(),
         }
     }
 
@@ -218,6 +224,21 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self
     }
 
+    /// The most connections at a time; a further handshake is answered with 503 and
+    /// `Retry-After`. Default: no limit.
+    pub fn max_connections(mut self, most: usize) -> Self {
+        self.capacity.all = Some(most);
+        self
+    }
+
+    /// The most connections at a time from one IP address; a further handshake is answered
+    /// with 503 and `Retry-After`. Default: no limit. Behind a proxy all connections have
+    /// the proxy's address.
+    pub fn max_connections_per_ip(mut self, most: usize) -> Self {
+        self.capacity.per_ip = Some(most);
+        self
+    }
+
     /// A handle to the app, before and while it is served.
     pub fn handle(&self) -> ServerHandle {
         ServerHandle(Arc::clone(&self.hub))
@@ -229,7 +250,12 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// A path, option or subprotocol that cannot be used.
     pub fn build(self) -> Result<Service, AppError> {
         let routes = self.routes.into_iter().map(|route| route.with_defaults(&self.options));
-        Service::new(routes, self.fallback, self.hub, self.head_limits, self.handshake_timeout)
+        let gate = Gate {
+            head_limits: self.head_limits,
+            handshake_timeout: self.handshake_timeout,
+            capacity: self.capacity,
+        };
+        Service::new(routes, self.fallback, self.hub, gate)
     }
 
     fn with_context<D2>(self, context: Arc<dyn BuildContext<D2>>) -> App<D2> {
@@ -242,6 +268,7 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
             fallback: self.fallback,
             head_limits: self.head_limits,
             handshake_timeout: self.handshake_timeout,
+            capacity: self.capacity,
         }
     }
 }

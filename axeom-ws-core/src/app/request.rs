@@ -1,6 +1,6 @@
 use std::{net::SocketAddr, str};
 
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, header::*};
 
 /// The parameters of a route's path, decoded. Their names belong to the route.
 #[derive(Debug, Clone, Default)]
@@ -26,9 +26,10 @@ const LENGTHS: usize = 8;
 
 impl HeaderLines {
     pub(crate) fn new(headers: &HeaderMap) -> Self {
-        let size = headers.iter().map(|(k, v)| LENGTHS + k.as_str().len() + v.len()).sum();
+        let kept = || headers.iter().filter(|(name, _)| !is_of_the_handshake(name));
+        let size = kept().map(|(name, value)| LENGTHS + name.as_str().len() + value.len()).sum();
         let mut lines = Vec::with_capacity(size);
-        for (name, value) in headers {
+        for (name, value) in kept() {
             // A head is never as large as 4 GiB, so neither length is cut.
             lines.extend_from_slice(&(name.as_str().len() as u32).to_ne_bytes());
             lines.extend_from_slice(&(value.len() as u32).to_ne_bytes());
@@ -56,6 +57,12 @@ impl HeaderLines {
     }
 }
 
+/// Whether a header only serves the handshake, which is over.
+fn is_of_the_handshake(name: &HeaderName) -> bool {
+    [CONNECTION, UPGRADE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, SEC_WEBSOCKET_EXTENSIONS]
+        .contains(name)
+}
+
 fn visible(value: &[u8]) -> Option<&str> {
     str::from_utf8(value).ok()
 }
@@ -68,10 +75,10 @@ pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 /// What a connection keeps of its handshake.
 #[derive(Debug)]
 pub(crate) struct RequestInfo {
-    pub(crate) uri: Uri,
+    pub(crate) uri: Box<str>,
     pub(crate) headers: HeaderLines,
     pub(crate) params: Params,
-    pub(crate) protocol: Option<HeaderValue>,
+    pub(crate) protocol: Option<Box<str>>,
     pub(crate) remote_addr: SocketAddr,
 }
 

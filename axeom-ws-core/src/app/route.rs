@@ -3,6 +3,7 @@ use std::{fmt, future::Future, marker::PhantomData, sync::Arc};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::HeaderValue;
+use tracing::{Instrument, Span};
 
 use super::handler::{Callbacks, Handler, NoCallbacks, Outcome, Unset};
 use crate::{
@@ -209,8 +210,9 @@ pub trait Endpoint<D>: Send + Sync + 'static {
 /// A connection that is about to run.
 #[doc(hidden)]
 pub struct Connection {
-    pub(crate) driver: Driver,
+    pub(crate) driver: Box<Driver>,
     pub(crate) registration: Registration,
+    pub(crate) span: Span,
 }
 
 impl fmt::Debug for Connection {
@@ -225,8 +227,9 @@ pub struct Handled<H>(H);
 
 impl<D: Send + Sync + 'static, H: Handler<D>> Endpoint<D> for Handled<H> {
     fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
-        let Connection { driver, registration } = connection;
-        Box::pin(async move { run_handler(driver, registration, ws, &self.0).await })
+        let Connection { driver, registration, span } = connection;
+        let running = async move { run_handler(driver, registration, ws, &self.0).await };
+        Box::pin(running.instrument(span))
     }
 }
 
@@ -242,10 +245,11 @@ where
     Fut::Output: Outcome,
 {
     fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
-        let Connection { driver, registration } = connection;
-        Box::pin(async move {
+        let Connection { driver, registration, span } = connection;
+        let running = async move {
             let handler = async |socket| self.0(socket).await.into_result();
             run_socket(driver, registration, ws, handler).await;
-        })
+        };
+        Box::pin(running.instrument(span))
     }
 }

@@ -1,9 +1,11 @@
-use std::{fmt, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    fmt, future::Future, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 
 use super::{
     BuildContext, RequestInfo,
@@ -13,13 +15,14 @@ use super::{
     router::Router,
 };
 use crate::{
-    AppError, Options, Rejection, Runtime, ServerHandle, Ws,
-    connection::{Driver, Link, serve_stream},
+    AppError, DeflateParams, Options, Rejection, Runtime, ServerHandle, Ws,
+    connection::{Driver, Link, ServeStream},
     handshake::{self, HeadLimits, Refusal, is_token_byte},
     options::Settings,
     protocol::Role,
-    registry::{Hub, Registration},
+    registry::{Capacity, Hub, Registration},
     runtime::{BoxStream, Clock, Stream},
+    telemetry,
 };
 
 /// A built [`App`](crate::App): it turns handshakes into connections, on any number of
@@ -35,8 +38,14 @@ struct Inner {
     router: Router<Arc<MountedRoute>>,
     fallback: Option<Fallback>,
     hub: Arc<Hub>,
-    head_limits: HeadLimits,
-    handshake_timeout: Duration,
+    gate: Gate,
+}
+
+/// What holds for a client before it has a connection.
+pub(super) struct Gate {
+    pub(super) head_limits: HeadLimits,
+    pub(super) handshake_timeout: Duration,
+    pub(super) capacity: Capacity,
 }
 
 pub(super) type Fallback =
@@ -62,6 +71,8 @@ struct MountedRoute {
     settings: Arc<Settings>,
     protocols: Protocols,
     endpoint: Arc<dyn Prepare>,
+    /// The path as it was declared.
+    path: Arc<str>,
 }
 
 impl Service {
@@ -69,8 +80,7 @@ impl Service {
         routes: impl Iterator<Item = Mounted>,
         fallback: Option<Fallback>,
         hub: Arc<Hub>,
-        head_limits: HeadLimits,
-        handshake_timeout: Duration,
+        gate: Gate,
     ) -> Result<Self, AppError> {
         let routes = routes.map(|route| {
             let Mounted { path, options, protocols, endpoint } = route;
@@ -81,10 +91,11 @@ impl Service {
             if let Some(protocol) = protocols.listed.iter().find(unusable) {
                 return Err(AppError::Protocol { path, protocol: protocol.clone() });
             }
-            Ok((path, Arc::new(MountedRoute { settings, protocols, endpoint })))
+            let route = MountedRoute { settings, protocols, endpoint, path: path.as_str().into() };
+            Ok((path, Arc::new(route)))
         });
         let router = Router::new(routes.collect::<Result<Vec<_>, _>>()?)?;
-        Ok(Self(Arc::new(Inner { router, fallback, hub, head_limits, handshake_timeout })))
+        Ok(Self(Arc::new(Inner { router, fallback, hub, gate })))
     }
 
     /// A handle to the app.
@@ -110,8 +121,12 @@ impl Service {
         let path = request.uri().path().to_owned();
         let answer = self.answer(request, remote_addr).await;
         match &answer {
-            Ok(_) => tracing::debug!(%remote_addr, path, "handshake accepted"),
+            Ok(accepted) => {
+                telemetry::handshake(accepted.response.status());
+                tracing::debug!(%remote_addr, path, "handshake accepted");
+            }
             Err(response) => {
+                telemetry::handshake(response.status());
                 tracing::debug!(%remote_addr, path, status = %response.status(), "handshake refused");
             }
         }
@@ -119,13 +134,15 @@ impl Service {
     }
 
     /// Serves one connection whose request is not read yet, to its end.
-    pub async fn serve_stream<R: Runtime>(
+    ///
+    /// Dropping the future cuts the connection; `close` does not run then.
+    pub fn serve_stream<R: Runtime>(
         &self,
         runtime: R,
         stream: impl Stream,
         remote_addr: SocketAddr,
-    ) {
-        serve_stream(self, Arc::new(runtime), Box::new(stream), remote_addr).await;
+    ) -> impl Future<Output = ()> + Send + 'static {
+        ServeStream::new(self.clone(), Arc::new(runtime), Box::new(stream), remote_addr)
     }
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {
@@ -133,11 +150,11 @@ impl Service {
     }
 
     pub(crate) fn head_limits(&self) -> HeadLimits {
-        self.0.head_limits
+        self.0.gate.head_limits
     }
 
     pub(crate) fn handshake_timeout(&self) -> Duration {
-        self.0.handshake_timeout
+        self.0.gate.handshake_timeout
     }
 
     async fn answer(
@@ -161,19 +178,24 @@ impl Service {
                 return Err(Refusal::Failed.into_response());
             }
         };
-        let admitted = self.admit(route, &handshake.request);
-        let (registration, protocol) = admitted.map_err(Refusal::into_response)?;
+        let admitted = self.admit(route, &handshake.request, remote_addr);
+        let Admitted { registration, protocol, extensions, deflate } =
+            admitted.map_err(Refusal::into_response)?;
 
         let mut response = upgrade.response(protocol.as_ref());
+        if let Some(extensions) = extensions {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
+        }
         extend(response.headers_mut(), handshake.take_response_headers());
         let info = RequestInfo {
-            uri: handshake.request.uri().clone(),
+            uri: handshake.request.uri().to_string().into(),
             headers: HeaderLines::new(handshake.request.headers()),
             params: handshake.params.clone(),
-            protocol,
+            protocol: protocol.as_ref().and_then(|own| own.to_str().ok()).map(Into::into),
             remote_addr,
         };
-        Ok(Accepted { response, registration, info, start })
+        let route = Arc::clone(&route.path);
+        Ok(Accepted { response, registration, deflate, route, info, start })
     }
 
     /// The last checks, once the app has nothing against the handshake.
@@ -181,12 +203,17 @@ impl Service {
         &self,
         route: &MountedRoute,
         request: &Request<()>,
-    ) -> Result<(Registration, Option<http::HeaderValue>), Refusal> {
+        remote_addr: SocketAddr,
+    ) -> Result<Admitted, Refusal> {
         let offered = handshake::offered_protocols(request)?;
         let protocol = route.protocols.choose(&offered).map_err(|()| Refusal::ProtocolRequired)?;
-        handshake::offered_extensions(request)?;
-        let link = Link::new(Role::Server, Arc::clone(&route.settings));
-        Ok((self.0.hub.register(link)?, protocol))
+        let offered = handshake::offered_extensions(request)?;
+        let compression = route.settings.compression.as_ref();
+        let (deflate, extensions) =
+            compression.and_then(|own| handshake::negotiate(&offered, own)).unzip();
+        let link = Link::new(Role::Server, Arc::clone(&route.settings), deflate);
+        let registration = self.0.hub.register(link, remote_addr.ip(), self.0.gate.capacity)?;
+        Ok(Admitted { registration, protocol, extensions, deflate })
     }
 
     async fn fall_back(&self, request: Request<()>) -> Response<Bytes> {
@@ -228,8 +255,18 @@ fn extend(headers: &mut HeaderMap, more: HeaderMap) {
 pub struct Accepted {
     response: Response<()>,
     registration: Registration,
+    deflate: Option<DeflateParams>,
+    route: Arc<str>,
     info: RequestInfo,
     start: Start,
+}
+
+/// What the last checks of a handshake settle.
+struct Admitted {
+    registration: Registration,
+    protocol: Option<HeaderValue>,
+    extensions: Option<HeaderValue>,
+    deflate: Option<DeflateParams>,
 }
 
 impl Accepted {
@@ -254,8 +291,15 @@ impl Accepted {
         read_ahead: &[u8],
     ) -> BoxFuture<'static, ()> {
         let link = Arc::clone(self.registration.link());
-        let driver = Driver::new(stream, read_ahead, link, clock);
-        (self.start)(Connection { driver, registration: self.registration }, self.info)
+        let driver = Box::new(Driver::new(stream, read_ahead, link, self.deflate, clock));
+        let span = tracing::debug_span!(
+            "connection",
+            id = %self.registration.link().id(),
+            route = &*self.route,
+            peer = %self.info.remote_addr,
+        );
+        let connection = Connection { driver, registration: self.registration, span };
+        (self.start)(connection, self.info)
     }
 }
 

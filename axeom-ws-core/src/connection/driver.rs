@@ -11,14 +11,16 @@ use bytes::Bytes;
 use futures::io::{AsyncRead, AsyncWrite};
 
 use super::{
+    deadlines::{Activity, Deadlines, Due},
     input::{Input, READ_SIZE},
     link::{Flags, Link},
     timer::Timer,
 };
 use crate::{
-    CloseFrame, ConnectionError, Message,
+    CloseCode, CloseFrame, ConnectionError, DeflateParams, Message,
     protocol::{Event, FrameQueue, Inbound, Role, Violation},
     runtime::{BoxStream, Clock},
+    telemetry,
 };
 
 /// What a connection's handlers are told next.
@@ -38,21 +40,29 @@ pub(crate) struct Driver {
     link: Arc<Link>,
     inbound: Inbound,
     input: Input,
-    /// Parsed while a handler was busy, and what that holds in bytes.
-    ahead: VecDeque<Event>,
-    ahead_bytes: usize,
+    /// Parsed while a handler was busy.
+    ahead: Option<Box<Ahead>>,
     /// Taken from the link and not yet accepted by the kernel.
-    writing: FrameQueue,
+    writing: Option<Box<FrameQueue>>,
     timer: Timer,
+    deadlines: Deadlines,
+    activity: Activity,
     /// The link does not hold this task's waker.
     running: bool,
     /// Reads since the task last waited.
     reads: u32,
     /// Times congestion ended without a `drain` event so far.
     drains: u32,
-    end: Option<End>,
+    end: Option<Box<End>>,
     /// What made writing impossible, if anything.
     write_error: Option<io::Error>,
+}
+
+#[derive(Debug, Default)]
+struct Ahead {
+    events: VecDeque<Event>,
+    /// What they hold, in bytes.
+    bytes: usize,
 }
 
 /// How the receiving direction came to its end.
@@ -61,7 +71,7 @@ enum End {
     Closed(CloseFrame),
     Violation(Violation),
     Eof,
-    Lost(io::Error),
+    Lost(ConnectionError),
 }
 
 /// While a handler is busy, reading goes on until this much is waiting for it, in
@@ -80,17 +90,24 @@ impl Driver {
         stream: BoxStream,
         read_ahead: &[u8],
         link: Arc<Link>,
+        deflate: Option<DeflateParams>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let inbound = Inbound::new(Role::Server, link.settings().limits);
+        let timer = Timer::new(clock);
         Self {
             stream,
-            inbound: Inbound::new(Role::Server, link.settings().limits),
+            deadlines: Deadlines::new(timer.now(), link.settings()),
+            activity: Activity::default(),
+            timer,
+            inbound: match deflate {
+                Some(params) => inbound.with_deflate(params),
+                None => inbound,
+            },
             link,
             input: Input::new(read_ahead),
-            ahead: VecDeque::new(),
-            ahead_bytes: 0,
-            writing: FrameQueue::default(),
-            timer: Timer::new(clock),
+            ahead: None,
+            writing: None,
             running: true,
             reads: 0,
             drains: 0,
@@ -123,7 +140,7 @@ impl Driver {
                 Some(Event::Message(message)) => return Poll::Ready(Incoming::Message(message)),
                 Some(Event::Ping(payload)) => return Poll::Ready(Incoming::Ping(payload)),
                 Some(Event::Pong(payload)) => return Poll::Ready(Incoming::Pong(payload)),
-                Some(Event::Close(frame)) => self.end = Some(End::Closed(frame)),
+                Some(Event::Close(frame)) => self.end = Some(Box::new(End::Closed(frame))),
                 None => {}
             }
             if self.end.is_some() {
@@ -143,18 +160,17 @@ impl Driver {
     pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) {
         loop {
             let flags = self.link.flags();
-            if flags.cut() {
-                self.cut();
+            if flags.cut() && self.end.is_none() {
+                self.cut(gone().into());
             }
-            while self.ahead_bytes < READ_AHEAD {
+            while self.kept() < READ_AHEAD {
                 let Some(event) = self.parse() else { break };
-                self.ahead_bytes += cost(&event);
-                self.ahead.push_back(event);
+                self.keep(event);
             }
             let blocked = self.poll_write(cx).is_pending();
             let wants_more = self.end.is_none()
                 && !self.inbound.is_ended()
-                && self.ahead_bytes + self.inbound.held() < READ_AHEAD;
+                && self.kept() + self.inbound.held() < READ_AHEAD;
             let read = wants_more && self.poll_read(cx).is_ready();
             if !read && self.wait(cx, blocked, flags) {
                 return;
@@ -171,9 +187,14 @@ impl Driver {
     }
 
     /// Drops the stream at once; whoever still reads or writes finds it gone.
-    fn cut(&mut self) {
+    fn cut(&mut self, error: ConnectionError) {
         self.stream = Box::new(Gone);
-        self.end.get_or_insert(End::Lost(gone()));
+        self.end = Some(Box::new(End::Lost(error)));
+    }
+
+    /// Gives the stream up: the handlers that come last do not keep it.
+    pub(crate) fn drop_stream(&mut self) {
+        self.stream = Box::new(Gone);
     }
 
     /// Ends the connection the way its end was begun, and returns what `close` is
@@ -183,9 +204,9 @@ impl Driver {
     /// this side's, be it asked for by a handle or the answer to a violation.
     pub(crate) async fn finish(&mut self) -> (CloseFrame, Option<ConnectionError>) {
         self.resume();
-        self.timer.set(self.link.settings().close_timeout);
+        self.deadlines.begin_close(self.timer.now(), self.link.settings());
         let closing = self.link.closing();
-        let end = if closing.is_some() { None } else { self.end.take() };
+        let end = if closing.is_some() { None } else { self.end.take().map(|end| *end) };
         let outcome = match (end, closing) {
             _ if self.link.flags().cut() => (CloseFrame::abnormal(), None),
             (Some(End::Closed(frame)), _) => {
@@ -201,10 +222,11 @@ impl Driver {
             }
             (None, Some(frame)) => {
                 self.await_close().await;
-                if self.end.is_some() {
-                    (frame, None)
-                } else {
-                    (CloseFrame::abnormal(), Some(ConnectionError::CloseTimeout))
+                match self.end.take().map(|end| *end) {
+                    Some(End::Lost(error @ ConnectionError::CloseTimeout)) => {
+                        (CloseFrame::abnormal(), Some(error))
+                    }
+                    _ => (frame, None),
                 }
             }
             (Some(End::Eof) | None, _) => {
@@ -213,7 +235,7 @@ impl Driver {
                 let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
                 (CloseFrame::abnormal(), Some(error.into()))
             }
-            (Some(End::Lost(error)), _) => (CloseFrame::abnormal(), Some(error.into())),
+            (Some(End::Lost(error)), _) => (CloseFrame::abnormal(), Some(error)),
         };
         self.link.shut();
         outcome
@@ -223,7 +245,7 @@ impl Driver {
     /// what the peer still sends, so that its stack has no reason to reset the
     /// connection before it has read the close frame.
     async fn hang_up(&mut self, drain: bool) {
-        self.until_timeout(|driver, cx| {
+        self.closing(|driver, cx| {
             ready!(driver.poll_close(cx));
             if drain {
                 ready!(driver.poll_discard(cx));
@@ -236,10 +258,10 @@ impl Driver {
     /// Sends this side's close frame, drops what comes before the peer's, and ends
     /// the sending direction.
     async fn await_close(&mut self) {
-        self.until_timeout(|driver, cx| {
+        self.closing(|driver, cx| {
             while driver.end.is_none() {
                 match driver.next_parsed() {
-                    Some(Event::Close(frame)) => driver.end = Some(End::Closed(frame)),
+                    Some(Event::Close(frame)) => driver.end = Some(Box::new(End::Closed(frame))),
                     Some(_) => {}
                     None => {
                         let _ = driver.poll_write(cx);
@@ -252,20 +274,17 @@ impl Driver {
         .await;
     }
 
-    /// Repeats `step` until it is ready, a handle cuts the connection, or the closing
-    /// handshake has taken too long.
-    async fn until_timeout(
-        &mut self,
-        mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<()>,
-    ) {
+    /// Repeats `step` until it is ready, or a handle cuts the connection. When the
+    /// closing handshake takes too long the stream is gone, which makes it ready.
+    async fn closing(&mut self, mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<()>) {
         poll_fn(|cx| {
             self.resume();
             loop {
                 let flags = self.link.flags();
-                if flags.cut() || step(self, cx).is_ready() || self.timer.poll(cx).is_ready() {
+                if flags.cut() || step(self, cx).is_ready() {
                     return Poll::Ready(());
                 }
-                // Nothing is queued any more that a step would not have written.
+                // A step has written all it could.
                 if self.wait(cx, true, flags) {
                     return Poll::Pending;
                 }
@@ -276,12 +295,13 @@ impl Driver {
 
     /// The next event in order, from what was read already.
     fn next_parsed(&mut self) -> Option<Event> {
-        let Some(event) = self.ahead.pop_front() else { return self.parse() };
-        self.ahead_bytes -= cost(&event);
-        if self.ahead.is_empty() {
-            self.ahead = VecDeque::new();
+        let Some(ahead) = &mut self.ahead else { return self.parse() };
+        let event = ahead.events.pop_front();
+        ahead.bytes -= event.as_ref().map_or(0, cost);
+        if ahead.events.is_empty() {
+            self.ahead = None;
         }
-        Some(event)
+        event
     }
 
     /// Parses the next event; a ping is answered at once.
@@ -292,7 +312,9 @@ impl Driver {
         match self.inbound.receive(self.input.bytes()) {
             Ok(received) => {
                 self.input.consume(received.consumed);
-                received.event.inspect(|event| self.answer(event))
+                let event = received.event?;
+                self.answer(&event);
+                Some(event)
             }
             Err(violation) => {
                 self.violated(violation);
@@ -301,15 +323,32 @@ impl Driver {
         }
     }
 
-    fn answer(&self, event: &Event) {
-        if let Event::Ping(payload) = event {
-            self.link.pong(payload.clone());
+    /// Keeps an event until the handlers are ready for it.
+    fn keep(&mut self, event: Event) {
+        let ahead = self.ahead.get_or_insert_default();
+        ahead.bytes += cost(&event);
+        ahead.events.push_back(event);
+    }
+
+    /// What is kept for the handlers, in bytes.
+    fn kept(&self) -> usize {
+        self.ahead.as_ref().map_or(0, |ahead| ahead.bytes)
+    }
+
+    fn answer(&mut self, event: &Event) {
+        match event {
+            Event::Ping(payload) => self.link.pong(payload.clone()),
+            Event::Message(message) => {
+                self.activity.heard = true;
+                telemetry::received(message.len());
+            }
+            Event::Pong(_) | Event::Close(_) => {}
         }
     }
 
     fn violated(&mut self, violation: Violation) {
         self.input = Input::default();
-        self.end.get_or_insert(End::Violation(violation));
+        self.end.get_or_insert_with(|| Box::new(End::Violation(violation)));
     }
 
     /// Reads once. Ready if something changed: bytes, or the end.
@@ -325,8 +364,8 @@ impl Driver {
                 match result.map(|n| (n, self.inbound.filled(n))) {
                     Ok((n, Ok(event))) => {
                         if let Some(event) = event {
-                            self.ahead_bytes += cost(&event);
-                            self.ahead.push_back(event);
+                            self.answer(&event);
+                            self.keep(event);
                         }
                         Ok(n)
                     }
@@ -347,10 +386,10 @@ impl Driver {
             }
         };
         match result {
-            Ok(0) => self.end = Some(End::Eof),
-            Ok(_) => {}
+            Ok(0) => self.end = Some(Box::new(End::Eof)),
+            Ok(_) => self.activity.received = true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.end = Some(End::Lost(error)),
+            Err(error) => self.end = Some(Box::new(End::Lost(error.into()))),
         }
         Poll::Ready(())
     }
@@ -381,31 +420,34 @@ impl Driver {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut written = false;
         loop {
-            if self.writing.is_empty() {
-                self.writing = self.link.take();
-                if self.writing.is_empty() {
-                    break;
+            let mut frames = match self.writing.take() {
+                Some(frames) => *frames,
+                None => self.link.take(),
+            };
+            if frames.is_empty() {
+                break;
+            }
+            while !frames.is_empty() && self.write_error.is_none() {
+                match poll_write_once(&mut self.stream, &frames, cx) {
+                    Poll::Ready(Ok(0)) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Ok(n)) => {
+                        written = true;
+                        frames.advance(n);
+                        self.account(n, false);
+                    }
+                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Poll::Ready(Err(error)) => self.write_error = Some(error),
+                    Poll::Pending => {
+                        self.writing = Some(Box::new(frames));
+                        self.account(0, true);
+                        return Poll::Pending;
+                    }
                 }
             }
-            if self.write_error.is_some() {
-                // Nobody will read it; the receiving direction says when it is over.
-                self.account(self.writing.len(), false);
-                self.writing = FrameQueue::default();
-                continue;
-            }
-            match self.poll_write_once(cx) {
-                Poll::Ready(Ok(0)) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => {
-                    written = true;
-                    self.writing.advance(n);
-                    self.account(n, false);
-                }
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Poll::Ready(Err(error)) => self.write_error = Some(error),
-                Poll::Pending => {
-                    self.account(0, true);
-                    return Poll::Pending;
-                }
+            // After an error nobody will read the rest; the receiving direction says when
+            // the connection is over.
+            if !frames.is_empty() {
+                self.account(frames.len(), false);
             }
         }
         if written {
@@ -416,18 +458,42 @@ impl Driver {
         Poll::Ready(())
     }
 
-    fn account(&mut self, written: usize, blocked: bool) {
-        self.drains += u32::from(self.link.written(written, blocked));
+    /// Ready if a deadline passed and something follows from it.
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if matches!(self.end.as_deref(), Some(End::Lost(_))) {
+            return Poll::Pending;
+        }
+        if self.end.is_some() || self.inbound.is_ended() {
+            self.deadlines.stop_listening();
+        }
+        loop {
+            self.timer.set_at(self.deadlines.next());
+            ready!(self.timer.poll(cx));
+            let (now, settings) = (self.timer.now(), self.link.settings());
+            let Some(due) = self.deadlines.pass(now, &mut self.activity, settings) else {
+                continue;
+            };
+            match due {
+                Due::Ping => drop(self.link.ping(&Bytes::new())),
+                Due::Idle => self.link.close(CloseFrame::new(CloseCode::GOING_AWAY, "idle")),
+                Due::Lifetime => {
+                    let frame = CloseFrame::new(CloseCode::GOING_AWAY, "connection too old");
+                    self.link.close(frame);
+                }
+                Due::NoPong => self.cut(ConnectionError::PongTimeout),
+                Due::NotClosed => self.cut(ConnectionError::CloseTimeout),
+                Due::Stuck => self.cut(ConnectionError::WriteTimeout),
+            }
+            return Poll::Ready(());
+        }
     }
 
-    fn poll_write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.writing.slices(&mut slices);
-        let stream = Pin::new(&mut self.stream);
-        match &slices[..count] {
-            [only] => stream.poll_write(cx, only),
-            slices => stream.poll_write_vectored(cx, slices),
+    fn account(&mut self, written: usize, blocked: bool) {
+        if blocked != self.deadlines.is_blocked() || (blocked && written > 0) {
+            let now = blocked.then(|| self.timer.now());
+            self.deadlines.set_blocked(now, self.link.settings());
         }
+        self.drains += u32::from(self.link.written(written, blocked));
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -442,6 +508,9 @@ impl Driver {
 
     /// Gives up what only a running task needs. `false` if it must go on instead.
     fn wait(&mut self, cx: &mut Context<'_>, blocked: bool, seen: Flags) -> bool {
+        if self.poll_deadlines(cx).is_ready() {
+            return false;
+        }
         self.input.park();
         if !self.link.park(cx.waker(), blocked, seen) {
             return false;
@@ -449,6 +518,20 @@ impl Driver {
         self.running = false;
         self.reads = 0;
         true
+    }
+}
+
+fn poll_write_once(
+    stream: &mut BoxStream,
+    frames: &FrameQueue,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let count = frames.slices(&mut slices);
+    let stream = Pin::new(stream);
+    match &slices[..count] {
+        [only] => stream.poll_write(cx, only),
+        slices => stream.poll_write_vectored(cx, slices),
     }
 }
 

@@ -1,23 +1,15 @@
-use std::{
-    any::Any,
-    future::{Future, poll_fn},
-    panic::{self, AssertUnwindSafe},
-    pin::pin,
-};
-
-use futures::FutureExt;
+use std::panic::{self, AssertUnwindSafe};
 
 use super::{
     Ws,
+    call::Call,
     driver::{Driver, Incoming},
 };
-use crate::{
-    CloseCode, CloseFrame, ConnectionError, Handler, HandlerResult, registry::Registration,
-};
+use crate::{CloseCode, CloseFrame, ConnectionError, Handler, registry::Registration, telemetry};
 
 /// Runs a connection from `open` to `close`.
 pub(crate) async fn run_handler<D, H>(
-    mut driver: Driver,
+    mut driver: Box<Driver>,
     registration: Registration,
     ws: Ws<D>,
     handler: &H,
@@ -29,72 +21,45 @@ pub(crate) async fn run_handler<D, H>(
     let session = panic::catch_unwind(AssertUnwindSafe(|| handler.session(&ws)));
     let Ok(mut session) = session else {
         link.close(internal_error());
-        driver.finish().await;
+        Box::pin(driver.finish()).await;
         return;
     };
     let session = &mut session;
+    let driver = &mut *driver;
 
-    // The blocks make each call part of its future, so that a panic on the way to the
-    // first await is caught as well.
-    let mut done = call(&mut driver, async { handler.open(session, ws.clone()).await }).await;
+    let mut done = Call::new(|| handler.open(session, ws.clone())).with(driver).await;
     while done.is_ok() {
-        let event = driver.next().await;
-        let ws = ws.clone();
-        done = match event {
+        done = match driver.next().await {
             Incoming::Message(message) => {
-                let handled = async { handler.message(session, ws, message).await };
-                call(&mut driver, handled).await
+                let handle = || handler.message(session, ws.clone(), message);
+                Call::new(handle).with(driver).await
             }
             Incoming::Ping(payload) => {
-                call(&mut driver, async { handler.ping(session, ws, payload).await }).await
+                Call::new(|| handler.ping(session, ws.clone(), payload)).with(driver).await
             }
             Incoming::Pong(payload) => {
-                call(&mut driver, async { handler.pong(session, ws, payload).await }).await
+                Call::new(|| handler.pong(session, ws.clone(), payload)).with(driver).await
             }
-            Incoming::Drain => call(&mut driver, async { handler.drain(session, ws).await }).await,
+            Incoming::Drain => Call::new(|| handler.drain(session, ws.clone())).with(driver).await,
             Incoming::End => break,
         };
     }
 
-    let failure = done.err();
-    if failure.is_some() {
+    if done.is_err() {
         link.close(internal_error());
     }
     registration.leave_topics();
-    let (frame, error) = driver.finish().await;
-    drop(driver);
-    if let Some(error) = failure.or(error) {
-        tracing::debug!(connection = %ws.id(), %error, "connection failed");
-        report(catch(async { handler.error(session, ws.clone(), error).await }).await);
+    // What follows happens once, so it may take room of its own.
+    let (frame, error) = Box::pin(driver.finish()).await;
+    driver.drop_stream();
+    if let Some(error) = done.err().or(error) {
+        tracing::debug!(%error, "connection failed");
+        report(Call::new(|| handler.error(session, ws.clone(), error)).await);
     }
     let CloseFrame { code, reason } = frame;
-    report(catch(async { handler.close(session, ws, code, reason).await }).await);
-}
-
-/// Runs a handler while the driver goes on in the background.
-pub(super) async fn call(
-    driver: &mut Driver,
-    handled: impl Future<Output = HandlerResult>,
-) -> Result<(), ConnectionError> {
-    let mut handled = pin!(catch(handled));
-    poll_fn(|cx| {
-        driver.resume();
-        let polled = handled.as_mut().poll(cx);
-        if polled.is_pending() {
-            driver.poll_background(cx);
-        }
-        polled
-    })
-    .await
-}
-
-pub(super) async fn catch(
-    handled: impl Future<Output = HandlerResult>,
-) -> Result<(), ConnectionError> {
-    match AssertUnwindSafe(handled).catch_unwind().await {
-        Ok(result) => result.map_err(ConnectionError::Handler),
-        Err(panic) => Err(ConnectionError::Panic(panic_message(&*panic))),
-    }
+    tracing::debug!(%code, "connection closed");
+    telemetry::closed(code);
+    report(Call::new(|| handler.close(session, ws.clone(), code, reason)).await);
 }
 
 /// The last handlers have nobody left to tell.
@@ -106,9 +71,4 @@ pub(super) fn report(done: Result<(), ConnectionError>) {
 
 pub(super) fn internal_error() -> CloseFrame {
     CloseFrame::new(CloseCode::INTERNAL_ERROR, "internal error")
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use event_listener::Event;
 
 use crate::{
-    CloseCode, CloseFrame, Message, SendStatus,
+    CloseCode, CloseFrame, DeflateParams, SendStatus,
     options::Settings,
-    protocol::{FrameQueue, Outbound, Role},
+    protocol::{FrameQueue, Outbound, Outgoing, Role},
     pubsub::Subscriptions,
+    telemetry,
 };
 
 /// Identifies a connection; unique within the process.
@@ -53,7 +54,7 @@ struct State {
     /// Bytes the task took and the kernel has not accepted yet.
     in_flight: usize,
     /// The close frame this side started the closing handshake with.
-    closing: Option<CloseFrame>,
+    closing: Option<Box<CloseFrame>>,
     /// The task while it waits; whoever gives it work takes and wakes it.
     parked: Option<Waker>,
 }
@@ -94,17 +95,16 @@ pub(crate) enum Refused {
 }
 
 impl Link {
-    pub(crate) fn new(role: Role, settings: Arc<Settings>) -> Self {
+    pub(crate) fn new(role: Role, settings: Arc<Settings>, deflate: Option<DeflateParams>) -> Self {
+        let mut outbound = Outbound::new(role);
+        if let (Some(params), Some(own)) = (deflate, &settings.compression) {
+            outbound = outbound.with_deflate(params, own);
+        }
         Self {
             id: ConnectionId::next(),
             settings,
             flags: AtomicU8::new(0),
-            state: Mutex::new(State {
-                outbound: Outbound::new(role),
-                in_flight: 0,
-                closing: None,
-                parked: None,
-            }),
+            state: Mutex::new(State { outbound, in_flight: 0, closing: None, parked: None }),
             writable: Event::new(),
             subscriptions: Subscriptions::default(),
         }
@@ -121,7 +121,7 @@ impl Link {
     // For handles, on any thread.
 
     /// Queues a message unless that would exceed the send limit.
-    pub(crate) fn try_send(&self, message: &Message) -> Result<SendStatus, Refused> {
+    pub(crate) fn try_send(&self, message: &mut Outgoing<'_>) -> Result<SendStatus, Refused> {
         let mut state = self.lock();
         let status = self.offer(&mut state, message, false);
         if status == Err(Refused::Full) && self.settings.close_on_full {
@@ -134,7 +134,7 @@ impl Link {
 
     /// Queues a message, or, over the high-water mark, waits for room first. A
     /// cancelled wait has queued nothing.
-    pub(crate) async fn send(&self, message: &Message) -> Result<(), Refused> {
+    pub(crate) async fn send(&self, message: &mut Outgoing<'_>) -> Result<(), Refused> {
         loop {
             match self.offer_below_mark(message) {
                 Err(Refused::Full) => {}
@@ -195,7 +195,7 @@ impl Link {
         self.lock().outbound.is_closed()
     }
 
-    fn offer_below_mark(&self, message: &Message) -> Result<(), Refused> {
+    fn offer_below_mark(&self, message: &mut Outgoing<'_>) -> Result<(), Refused> {
         let mut state = self.lock();
         let status = self.offer(&mut state, message, true);
         wake_to_write(state);
@@ -207,7 +207,7 @@ impl Link {
     fn offer(
         &self,
         state: &mut State,
-        message: &Message,
+        message: &mut Outgoing<'_>,
         below_mark: bool,
     ) -> Result<SendStatus, Refused> {
         if state.outbound.is_closed() {
@@ -219,7 +219,8 @@ impl Link {
         if (buffered > 0 && message.len() > room) || (below_mark && congested) {
             return Err(Refused::Full);
         }
-        state.outbound.message(message);
+        state.outbound.outgoing(message);
+        telemetry::sent(message.len());
         if congested {
             return Ok(SendStatus::Backpressure);
         }
@@ -227,12 +228,13 @@ impl Link {
             return Ok(SendStatus::Sent);
         }
         self.flags.fetch_or(CONGESTED, Ordering::Release);
+        telemetry::backpressure();
         Ok(SendStatus::Backpressure)
     }
 
     fn begin_close(&self, state: &mut State, frame: CloseFrame) {
         if state.outbound.close(frame.clone()) {
-            state.closing = Some(frame.sendable());
+            state.closing = Some(Box::new(frame.sendable()));
             self.flags.fetch_or(CLOSING, Ordering::Release);
             self.writable.notify(usize::MAX);
         }
@@ -247,7 +249,7 @@ impl Link {
 
     /// The close frame this side started the closing handshake with.
     pub(crate) fn closing(&self) -> Option<CloseFrame> {
-        self.lock().closing.clone()
+        self.lock().closing.as_deref().cloned()
     }
 
     /// The task runs: no need to wake it.

@@ -1,6 +1,8 @@
 //! The driver: one task per connection, which joins the protocol, the stream and the
 //! handlers. The only place that does I/O.
 
+mod call;
+mod deadlines;
 mod driver;
 mod handle;
 mod input;
@@ -11,7 +13,11 @@ mod timer;
 mod ws;
 
 pub(crate) use self::{
-    driver::Driver, handle::run_handler, link::Link, open::serve_stream, socket::run_socket,
+    driver::Driver,
+    handle::run_handler,
+    link::{Link, Refused},
+    open::ServeStream,
+    socket::run_socket,
 };
 pub use self::{
     link::ConnectionId,

@@ -1,15 +1,22 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{
-    future::{Either, select},
+    future::{BoxFuture, Either, select},
     io::{AsyncReadExt, AsyncWriteExt},
 };
 use http::{Method, Response};
 
 use super::timer::Timer;
 use crate::{
-    Accepted, Service,
+    Service,
     handshake::{Head, HeadReader, Refusal, encode},
     runtime::{BoxStream, Clock},
 };
@@ -23,33 +30,54 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// Serves one connection from its first byte to its last.
-pub(crate) async fn serve_stream(
-    service: &Service,
-    clock: Arc<dyn Clock>,
-    stream: BoxStream,
-    remote_addr: SocketAddr,
-) {
-    // Boxed, so that the connection does not carry the room of the handshake around.
-    let opened = Box::pin(open(service, Arc::clone(&clock), stream, remote_addr)).await;
-    if let Some((accepted, stream, read_ahead)) = opened {
-        let running = accepted.start(clock, stream, &read_ahead);
-        drop(read_ahead);
-        running.await;
+///
+/// Its two parts are boxes one after the other, so that the connection does not carry
+/// the room of the handshake around.
+pub(crate) enum ServeStream {
+    Opening(BoxFuture<'static, Option<BoxFuture<'static, ()>>>),
+    Running(BoxFuture<'static, ()>),
+}
+
+impl Future for ServeStream {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Opening(opening) = &mut *self {
+            match ready!(opening.as_mut().poll(cx)) {
+                Some(running) => *self = Self::Running(running),
+                None => return Poll::Ready(()),
+            }
+        }
+        match &mut *self {
+            Self::Running(running) => running.as_mut().poll(cx),
+            Self::Opening(_) => Poll::Pending,
+        }
     }
 }
 
-/// Reads the request, and answers it; what is needed to go on, if it was accepted.
+impl ServeStream {
+    pub(crate) fn new(
+        service: Service,
+        clock: Arc<dyn Clock>,
+        stream: BoxStream,
+        remote_addr: SocketAddr,
+    ) -> Self {
+        Self::Opening(Box::pin(open(service, clock, stream, remote_addr)))
+    }
+}
+
+/// Reads the request, and answers it; the connection to run, if it was accepted.
 async fn open(
-    service: &Service,
+    service: Service,
     clock: Arc<dyn Clock>,
     mut stream: BoxStream,
     remote_addr: SocketAddr,
-) -> Option<(Accepted, BoxStream, Vec<u8>)> {
-    let mut timer = Timer::new(clock);
+) -> Option<BoxFuture<'static, ()>> {
+    let mut timer = Timer::new(Arc::clone(&clock));
     timer.set(service.handshake_timeout());
     let mut input = Vec::new();
     let head = {
-        let read = std::pin::pin!(timer.limit(read_head(service, &mut stream, &mut input)));
+        let read = std::pin::pin!(timer.limit(read_head(&service, &mut stream, &mut input)));
         let stopping = std::pin::pin!(service.hub().stopping());
         match select(read, stopping).await {
             Either::Left((Some(head), _)) => head?,
@@ -73,7 +101,7 @@ async fn open(
         Ok(accepted) => {
             let response = encode(&accepted.response().clone().map(|()| Bytes::new()));
             timer.limit(send(&mut stream, &response)).await?.ok()?;
-            Some((accepted, stream, input))
+            Some(accepted.start(clock, stream, &input))
         }
         Err(response) => {
             refuse(&mut stream, &mut timer, response, without_body).await;

@@ -12,10 +12,11 @@ use bytes::Bytes;
 
 use super::{
     Ws,
+    call::Call,
     driver::{Driver, Incoming},
     handle,
 };
-use crate::{CloseCode, CloseFrame, HandlerResult, Message, registry::Registration};
+use crate::{CloseCode, CloseFrame, HandlerResult, Message, registry::Registration, telemetry};
 
 /// What [`Socket::recv`] yields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +96,7 @@ impl<D> fmt::Debug for Socket<D> {
 
 /// Runs a connection whose handler owns the loop.
 pub(crate) async fn run_socket<D, Fut>(
-    mut driver: Driver,
+    mut driver: Box<Driver>,
     registration: Registration,
     ws: Ws<D>,
     handler: impl FnOnce(Socket<D>) -> Fut,
@@ -106,7 +107,7 @@ pub(crate) async fn run_socket<D, Fut>(
     let socket = Socket { ws, inbox: Arc::clone(&inbox) };
     let link = registration.link();
     // Called in here, so that a panic of the closure itself is caught too.
-    let mut handled = pin!(handle::catch(async { handler(socket).await }));
+    let mut handled = pin!(Call::new(|| handler(socket)));
 
     // One event at a time: the next is looked for when the handler has taken the last.
     let early = poll_fn(|cx| {
@@ -140,14 +141,16 @@ pub(crate) async fn run_socket<D, Fut>(
     match &early {
         Some(Ok(())) => link.close(CloseFrame::new(CloseCode::NORMAL, "")),
         Some(Err(error)) => {
-            tracing::debug!(connection = %link.id(), %error, "a socket handler failed");
+            tracing::debug!(%error, "a socket handler failed");
             link.close(handle::internal_error());
         }
         None => {}
     }
     registration.leave_topics();
-    let (frame, _) = driver.finish().await;
-    drop(driver);
+    let (frame, _) = Box::pin(driver.finish()).await;
+    driver.drop_stream();
+    tracing::debug!(code = %frame.code, "connection closed");
+    telemetry::closed(frame.code);
     if early.is_none() {
         deliver(&inbox, SocketEvent::Close(frame), None);
         handle::report(handled.await);

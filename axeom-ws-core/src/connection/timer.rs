@@ -22,31 +22,40 @@ impl Timer {
         Self { clock, deadline: None, sleep: None }
     }
 
-    /// Sets the deadline to `after` from now, in place of any other.
-    pub(crate) fn set(&mut self, after: Duration) {
-        self.deadline = self.clock.now().checked_add(after);
-        self.sleep = None;
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
     }
 
-    /// Ready once the deadline has passed, and again each time it is asked.
+    /// Sets the deadline to `after` from now, in place of any other.
+    pub(crate) fn set(&mut self, after: Duration) {
+        self.set_at(self.clock.now().checked_add(after));
+    }
+
+    /// Sets or clears the deadline.
+    pub(crate) fn set_at(&mut self, deadline: Option<Instant>) {
+        if self.deadline != deadline {
+            self.deadline = deadline;
+            self.sleep = None;
+        }
+    }
+
+    /// Ready once the deadline has passed, and again each time it is asked. While it
+    /// waits, asking looks at no clock.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         loop {
-            let left = deadline.saturating_duration_since(self.clock.now());
-            if left.is_zero() {
+            if let Some(sleep) = &mut self.sleep {
+                if sleep.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
                 self.sleep = None;
-                return Poll::Ready(());
-            }
-            let clock = &self.clock;
-            let sleep = self.sleep.get_or_insert_with(|| {
-                let clock = Arc::clone(clock);
-                Box::pin(async move { clock.sleep(left).await })
-            });
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
             }
             // A clock may wake early by its own resolution.
-            self.sleep = None;
+            let left = deadline.saturating_duration_since(self.clock.now());
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            self.sleep = Some(self.clock.sleep(left));
         }
     }
 

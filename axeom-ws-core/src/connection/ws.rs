@@ -5,8 +5,9 @@ use http::Uri;
 
 use super::link::{ConnectionId, Link, Refused};
 use crate::{
-    CloseCode, CloseFrame, Closed, Message, SendStatus, TrySendError, Utf8Bytes,
-    app::{Get, RequestInfo},
+    CloseCode, CloseFrame, Closed, SendMessage, SendStatus, TrySendError, Utf8Bytes,
+    app::{FoundIn, RequestInfo},
+    protocol::Outgoing,
     registry::Hub,
 };
 
@@ -36,9 +37,9 @@ impl<D> Ws<D> {
     ///
     /// # Errors
     /// The connection is closed, or closes while this waits.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), Closed> {
+    pub async fn send(&self, message: impl Into<SendMessage>) -> Result<(), Closed> {
         let message = message.into();
-        self.0.link.send(&message).await.map_err(|_| Closed)
+        self.0.link.send(&mut Outgoing::new(&message)).await.map_err(|_| Closed)
     }
 
     /// Queues a message without waiting.
@@ -48,11 +49,12 @@ impl<D> Ws<D> {
     /// message fits an empty queue whatever its size),
     /// [`Closed`](TrySendError::Closed) if the connection is closed. Both hand the
     /// message back.
-    pub fn try_send(&self, message: impl Into<Message>) -> Result<SendStatus, TrySendError> {
+    pub fn try_send(&self, message: impl Into<SendMessage>) -> Result<SendStatus, TrySendError> {
         let message = message.into();
-        self.0.link.try_send(&message).map_err(|refused| match refused {
-            Refused::Full => TrySendError::Full(message),
-            Refused::Closed => TrySendError::Closed(message),
+        let sent = self.0.link.try_send(&mut Outgoing::new(&message));
+        sent.map_err(|refused| match refused {
+            Refused::Full => TrySendError::Full(message.into_message()),
+            Refused::Closed => TrySendError::Closed(message.into_message()),
         })
     }
 
@@ -123,12 +125,12 @@ impl<D> Ws<D> {
     /// Queues a message for all other subscribers of a topic, and says for how many.
     /// This connection need not be subscribed, nor still be open. A subscriber over
     /// its send limit misses the message.
-    pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<Message>) -> usize {
+    pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.hub.topics.publish(topic.as_ref(), &message.into(), Some(&self.0.link))
     }
 
     /// As [`publish`](Self::publish), to this connection too if it is subscribed.
-    pub fn publish_to_all(&self, topic: impl AsRef<str>, message: impl Into<Message>) -> usize {
+    pub fn publish_to_all(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.hub.topics.publish(topic.as_ref(), &message.into(), None)
     }
 
@@ -140,9 +142,9 @@ impl<D> Ws<D> {
     /// A value of the handshake by its type: `let db: &Db = ws.get();`.
     pub fn get<T, Index>(&self) -> &T
     where
-        D: Get<T, Index>,
+        T: FoundIn<D, Index>,
     {
-        self.0.data.get()
+        T::found_in(&self.0.data)
     }
 
     /// A parameter of the route's path, decoded; empty if the route has none of this
@@ -152,19 +154,21 @@ impl<D> Ws<D> {
     }
 
     /// The first value of a header of the handshake request, in any case; `None` if it
-    /// is missing or not text.
+    /// is missing or not text, or only served the handshake itself (`Connection`,
+    /// `Upgrade`, `Sec-WebSocket-Key`, `-Version` and `-Extensions`).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.0.request.headers.get(name)
     }
 
     /// The URI of the handshake request.
-    pub fn uri(&self) -> &Uri {
-        &self.0.request.uri
+    pub fn uri(&self) -> Uri {
+        // It was one when the handshake was accepted.
+        self.0.request.uri.parse().unwrap_or_default()
     }
 
     /// The subprotocol that was chosen.
     pub fn protocol(&self) -> Option<&str> {
-        self.0.request.protocol.as_ref().and_then(|protocol| protocol.to_str().ok())
+        self.0.request.protocol.as_deref()
     }
 
     /// The peer's address.
@@ -189,7 +193,7 @@ impl<D> fmt::Debug for Ws<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ws")
             .field("id", &self.id())
-            .field("uri", self.uri())
+            .field("uri", &self.0.request.uri)
             .field("remote_addr", &self.remote_addr())
             .finish_non_exhaustive()
     }

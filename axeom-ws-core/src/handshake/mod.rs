@@ -24,17 +24,19 @@
 //! ```
 
 mod check;
+mod deflate;
 mod encode;
 mod head;
 mod lists;
 mod origin;
 mod refusal;
 
-pub(crate) use self::{check::check_no_body, lists::is_token_byte};
+pub(crate) use self::{check::check_no_body, deflate::negotiate, lists::is_token_byte};
 pub use self::{
     check::{
         Upgrade, check_head, check_upgrade, is_upgrade, offered_extensions, offered_protocols,
     },
+    deflate::{agreed_deflate, offer_deflate},
     encode::encode,
     head::{Head, HeadLimits, HeadReader},
     lists::ExtensionOffer,

@@ -61,6 +61,8 @@ impl Opcode {
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) fin: bool,
+    /// The message is compressed (RFC 7692 §6).
+    pub(super) rsv1: bool,
     pub(super) opcode: Opcode,
     pub(super) mask: Mask,
     /// Length of the payload, in bytes.
@@ -70,8 +72,13 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads the header at the start of `input`; `None` if it is not all there yet.
-    pub(super) fn parse(input: &[u8], receiver: Role) -> Result<Option<Self>, Violation> {
+    /// Reads the header at the start of `input`; `None` if it is not all there yet. With
+    /// `deflate`, RSV1 has a meaning on data frames.
+    pub(super) fn parse(
+        input: &[u8],
+        receiver: Role,
+        deflate: bool,
+    ) -> Result<Option<Self>, Violation> {
         let mut cursor = Cursor::new(input);
         let (header, length) = match FrameHeader::parse(&mut cursor) {
             Ok(Some(parsed)) => parsed,
@@ -84,10 +91,11 @@ impl Header {
         };
         let size = cursor.position() as usize;
 
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        let opcode = Opcode::from_wire(header.opcode)?;
+        let rsv1_has_meaning = deflate && matches!(opcode, Opcode::Text | Opcode::Binary);
+        if (header.rsv1 && !rsv1_has_meaning) || header.rsv2 || header.rsv3 {
             return Err(Violation::ReservedBits);
         }
-        let opcode = Opcode::from_wire(header.opcode)?;
         if opcode.is_control() {
             if !header.is_final {
                 return Err(Violation::FragmentedControl);
@@ -105,14 +113,22 @@ impl Header {
             (None, Role::Server) => return Err(Violation::Unmasked),
             (Some(_), Role::Client) => return Err(Violation::Masked),
         };
-        Ok(Some(Self { fin: header.is_final, opcode, mask, length, size }))
+        let (fin, rsv1) = (header.is_final, header.rsv1);
+        Ok(Some(Self { fin, rsv1, opcode, mask, length, size }))
     }
 }
 
 /// Writes the header of a whole, unfragmented message or control frame.
-pub(super) fn write(opcode: Opcode, length: usize, mask: Option<Mask>, out: &mut Vec<u8>) {
+pub(super) fn write(
+    opcode: Opcode,
+    rsv1: bool,
+    length: usize,
+    mask: Option<Mask>,
+    out: &mut Vec<u8>,
+) {
     let header = FrameHeader {
         is_final: true,
+        rsv1,
         opcode: opcode.to_wire(),
         mask: mask.map(Mask::key),
         ..FrameHeader::default()

@@ -3,11 +3,12 @@ use thiserror::Error;
 
 use super::{
     Role,
+    deflate::Inflater,
     header::{Header, Opcode},
     mask::Mask,
 };
 use crate::{
-    CloseCode, CloseFrame, Message,
+    CloseCode, CloseFrame, DeflateParams, Message, Utf8Bytes,
     utf8::{InvalidUtf8, Partial, copy_text},
 };
 
@@ -82,6 +83,9 @@ pub enum Violation {
         /// The code.
         code: CloseCode,
     },
+    /// A compressed message that does not decompress (RFC 7692 §7.2.2).
+    #[error("a compressed message that is corrupt or cut")]
+    BadDeflate,
     /// Text, or a close reason, that is not UTF-8 (§8.1).
     #[error("text that is not UTF-8")]
     InvalidUtf8,
@@ -103,7 +107,7 @@ impl Violation {
     /// The code the connection is closed with.
     pub fn close_code(&self) -> CloseCode {
         match self {
-            Violation::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Violation::InvalidUtf8 | Violation::BadDeflate => CloseCode::INVALID_PAYLOAD,
             Violation::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
             Violation::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
             _ => CloseCode::PROTOCOL_ERROR,
@@ -120,7 +124,8 @@ impl From<InvalidUtf8> for Violation {
 /// What one message may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest message in bytes; one more is [`Violation::MessageTooBig`].
+    /// The largest message in bytes, decompressed; one more is
+    /// [`Violation::MessageTooBig`].
     pub message_size: usize,
     /// The most frames in a message, empty ones counted; one more is
     /// [`Violation::TooManyFragments`].
@@ -146,10 +151,11 @@ const WORTH_A_DIRECT_READ: u64 = 64 * 1024;
 pub struct Inbound {
     role: Role,
     limits: Limits,
+    inflater: Option<Box<Inflater>>,
     /// The data frame whose payload is arriving.
     frame: Option<DataFrame>,
     /// The data message that is not complete yet.
-    message: Option<Assembly>,
+    message: Option<Box<Assembly>>,
     /// A close frame or a violation was seen: what follows does not count.
     ended: bool,
 }
@@ -164,6 +170,7 @@ struct DataFrame {
 #[derive(Debug)]
 struct Assembly {
     text: bool,
+    compressed: bool,
     fragments: u32,
     payload: Partial,
 }
@@ -171,7 +178,13 @@ struct Assembly {
 impl Inbound {
     /// A connection on which nothing was received yet. `role` is the receiver's.
     pub fn new(role: Role, limits: Limits) -> Self {
-        Self { role, limits, frame: None, message: None, ended: false }
+        Self { role, limits, inflater: None, frame: None, message: None, ended: false }
+    }
+
+    /// The same, with permessage-deflate agreed on.
+    pub fn with_deflate(mut self, params: DeflateParams) -> Self {
+        self.inflater = Some(Box::new(Inflater::new(self.role, params)));
+        self
     }
 
     /// Takes bytes from the front of `input` up to the end of the next event.
@@ -227,7 +240,7 @@ impl Inbound {
         let n = n.min(usize::try_from(frame.remaining).unwrap_or(n));
         message.payload.fill(n, |bytes| frame.mask.apply(bytes));
         frame.remaining -= n as u64;
-        if message.text && message.payload.check().is_err() {
+        if message.text && !message.compressed && message.payload.check().is_err() {
             self.ended = true;
             return Err(Violation::InvalidUtf8);
         }
@@ -252,7 +265,7 @@ impl Inbound {
                 continue;
             }
 
-            let Some(mut header) = Header::parse(rest, self.role)? else {
+            let Some(mut header) = Header::parse(rest, self.role, self.inflater.is_some())? else {
                 return Ok(Received { consumed, event: None });
             };
             let whole = usize::try_from(header.length)
@@ -274,9 +287,13 @@ impl Inbound {
                 Some(payload) if header.fin && self.message.is_none() => {
                     header.mask.apply(payload);
                     consumed += header.size + payload.len();
-                    let message = match header.opcode {
-                        Opcode::Text => Message::Text(copy_text(payload)?),
-                        _ => Message::Binary(Bytes::copy_from_slice(payload)),
+                    let text = header.opcode == Opcode::Text;
+                    let message = match (&mut self.inflater, text) {
+                        (Some(inflater), _) if header.rsv1 => {
+                            inflated(inflater, payload, text, &self.limits)?
+                        }
+                        (_, true) => Message::Text(copy_text(payload)?),
+                        (_, false) => Message::Binary(Bytes::copy_from_slice(payload)),
                     };
                     return Ok(Received { consumed, event: Some(Event::Message(message)) });
                 }
@@ -307,10 +324,10 @@ impl Inbound {
     }
 
     fn begin_frame(&mut self, header: Header) {
-        let message = self.message.get_or_insert_with(|| Assembly {
-            text: header.opcode == Opcode::Text,
-            fragments: 0,
-            payload: Partial::default(),
+        let message = self.message.get_or_insert_with(|| {
+            let text = header.opcode == Opcode::Text;
+            let compressed = header.rsv1;
+            Box::new(Assembly { text, compressed, fragments: 0, payload: Partial::default() })
         });
         message.fragments += 1;
         self.frame =
@@ -328,7 +345,7 @@ impl Inbound {
         frame.remaining -= n as u64;
         let expected = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
         message.payload.push(piece, expected);
-        if message.text {
+        if message.text && !message.compressed {
             message.payload.check()?;
         }
         Ok(n)
@@ -340,13 +357,31 @@ impl Inbound {
         let Some(message) = self.message.take_if(|_| fin) else {
             return Ok(None);
         };
-        let message = if message.text {
+        let message = if let Some(inflater) = self.inflater.as_mut().filter(|_| message.compressed)
+        {
+            let text = message.text;
+            inflated(inflater, &message.payload.into_bytes(), text, &self.limits)?
+        } else if message.text {
             Message::Text(message.payload.into_text()?)
         } else {
             Message::Binary(message.payload.into_bytes())
         };
         Ok(Some(Event::Message(message)))
     }
+}
+
+/// A compressed message, whose payload is whole and unmasked.
+fn inflated(
+    inflater: &mut Inflater,
+    payload: &[u8],
+    text: bool,
+    limits: &Limits,
+) -> Result<Message, Violation> {
+    let payload = inflater.decompress(payload, limits.message_size)?;
+    if !text {
+        return Ok(Message::Binary(payload));
+    }
+    Utf8Bytes::try_from(payload).map(Message::Text).map_err(|_| Violation::InvalidUtf8)
 }
 
 /// The event of a control frame, whose payload is whole and unmasked.

@@ -10,7 +10,7 @@
 //! use axeom_ws_core::Message;
 //!
 //! let mut client = Outbound::new(Role::Client);
-//! client.message(&Message::from("hello"));
+//! client.message("hello");
 //! let mut wire = client.take().to_vec();
 //!
 //! let mut server = Inbound::new(Role::Server, Limits::default());
@@ -25,12 +25,14 @@
 //! which answers with [`Outbound::close`] too, where it is a no-op if this side had
 //! already sent its close frame. The connection is over when both have happened.
 
+mod deflate;
 mod header;
 mod inbound;
 mod mask;
 mod outbound;
 mod queue;
 
+pub(crate) use self::deflate::Outgoing;
 pub use self::{
     inbound::{Event, Inbound, Limits, Received, Violation},
     outbound::Outbound,

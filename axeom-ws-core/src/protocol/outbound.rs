@@ -4,10 +4,11 @@ use bytes::Bytes;
 
 use super::{
     FrameQueue, Role,
+    deflate::{Deflater, Outgoing},
     header::{self, MAX_CONTROL, Opcode},
     mask::Mask,
 };
-use crate::{CloseFrame, Message};
+use crate::{CloseFrame, Compression, DeflateParams, SendMessage};
 
 /// The sending half: commands in, bytes out.
 ///
@@ -17,6 +18,7 @@ use crate::{CloseFrame, Message};
 pub struct Outbound {
     role: Role,
     queue: FrameQueue,
+    deflater: Option<Box<Deflater>>,
     /// The peer does not take what it is sent at the moment.
     blocked: bool,
     /// The pong to send once it does.
@@ -27,19 +29,43 @@ pub struct Outbound {
 impl Outbound {
     /// A connection on which nothing was sent yet. `role` is the sender's.
     pub fn new(role: Role) -> Self {
-        Self { role, queue: FrameQueue::default(), blocked: false, held_pong: None, closed: false }
+        Self {
+            role,
+            queue: FrameQueue::default(),
+            deflater: None,
+            blocked: false,
+            held_pong: None,
+            closed: false,
+        }
+    }
+
+    /// The same, with permessage-deflate agreed on; `own` says how to use it.
+    pub fn with_deflate(mut self, params: DeflateParams, own: &Compression) -> Self {
+        self.deflater = Some(Box::new(Deflater::new(self.role, params, own)));
+        self
     }
 
     /// Queues a message as one frame; `false` if the close frame was queued before.
-    pub fn message(&mut self, message: &Message) -> bool {
-        let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
-        self.frame(opcode, message.as_bytes())
+    pub fn message(&mut self, message: impl Into<SendMessage>) -> bool {
+        self.outgoing(&mut Outgoing::new(&message.into()))
+    }
+
+    /// Queues a message that may be on its way to others too.
+    pub(crate) fn outgoing(&mut self, outgoing: &mut Outgoing<'_>) -> bool {
+        let opcode = if outgoing.message.is_text() { Opcode::Text } else { Opcode::Binary };
+        if self.closed {
+            return false;
+        }
+        match self.deflater.as_mut().and_then(|deflater| deflater.compress(outgoing)) {
+            Some(compressed) => self.frame(opcode, true, &compressed),
+            None => self.frame(opcode, false, outgoing.message.as_bytes()),
+        }
     }
 
     /// Queues a ping; of a payload over 125 bytes the first 125. `false` if the
     /// close frame was queued before.
     pub fn ping(&mut self, payload: &Bytes) -> bool {
-        self.frame(Opcode::Ping, &payload.slice(..payload.len().min(MAX_CONTROL as usize)))
+        self.frame(Opcode::Ping, false, &payload.slice(..payload.len().min(MAX_CONTROL as usize)))
     }
 
     /// Queues the answer to a ping. While the peer does not take what it is sent,
@@ -49,7 +75,7 @@ impl Outbound {
         if self.blocked {
             self.held_pong = Some(payload);
         } else {
-            self.frame(Opcode::Pong, &payload);
+            self.frame(Opcode::Pong, false, &payload);
         }
     }
 
@@ -63,7 +89,7 @@ impl Outbound {
             body.extend_from_slice(&frame.code.as_u16().to_be_bytes());
             body.extend_from_slice(frame.reason.as_bytes());
         }
-        let first = self.frame(Opcode::Close, &Bytes::from(body));
+        let first = self.frame(Opcode::Close, false, &Bytes::from(body));
         self.closed = true;
         first
     }
@@ -96,23 +122,23 @@ impl Outbound {
     /// Takes everything that is queued.
     pub fn take(&mut self) -> FrameQueue {
         if let Some(payload) = self.held_pong.take() {
-            self.frame(Opcode::Pong, &payload);
+            self.frame(Opcode::Pong, false, &payload);
         }
         mem::take(&mut self.queue)
     }
 
-    fn frame(&mut self, opcode: Opcode, payload: &Bytes) -> bool {
+    fn frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes) -> bool {
         if self.closed {
             return false;
         }
         match self.role {
             Role::Server => {
-                self.queue.write(|out| header::write(opcode, payload.len(), None, out));
+                self.queue.write(|out| header::write(opcode, rsv1, payload.len(), None, out));
                 self.queue.push(payload);
             }
             Role::Client => self.queue.write(|out| {
                 let mut mask = Mask::new(rand::random());
-                header::write(opcode, payload.len(), Some(mask), out);
+                header::write(opcode, rsv1, payload.len(), Some(mask), out);
                 let start = out.len();
                 out.extend_from_slice(payload);
                 mask.apply(&mut out[start..]);

@@ -1,0 +1,268 @@
+//! permessage-deflate on single messages (RFC 7692 §7.2).
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
+
+use super::{Role, inbound::Violation};
+use crate::{Compression, DeflateParams, Message, SendMessage};
+
+/// What a flushed block ends with. A message is sent without it, and it is put back before
+/// decompression.
+const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+
+/// How much room a step of either direction has for its output, in bytes.
+const STEP: usize = 16 * 1024;
+
+/// The parameters of a compressor. Two messages of the same text that were compressed
+/// alone with the same ones are the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Setup {
+    level: u8,
+    window_bits: u8,
+    mem_level: u8,
+}
+
+impl Setup {
+    fn deflate(self) -> Deflate {
+        Deflate::new_with_config(DeflateConfig {
+            level: i32::from(self.level),
+            // Negative: without a zlib header.
+            window_bits: -i32::from(self.window_bits),
+            mem_level: i32::from(self.mem_level),
+            ..DeflateConfig::default()
+        })
+    }
+}
+
+/// Compresses the messages of one connection.
+pub(super) struct Deflater {
+    setup: Setup,
+    threshold: usize,
+    takeover: bool,
+    /// The connection's own compressor, once it needs one.
+    own: Option<Box<Deflate>>,
+}
+
+thread_local! {
+    /// The compressors and the decompressor of connections without context takeover, which
+    /// need one for the length of a message.
+    static DEFLATE: RefCell<Vec<(Setup, Deflate)>> = const { RefCell::new(Vec::new()) };
+    static INFLATE: RefCell<Option<Inflate>> = const { RefCell::new(None) };
+}
+
+impl Deflater {
+    pub(super) fn new(role: Role, params: DeflateParams, own: &Compression) -> Self {
+        let (no_takeover, window_bits) = match role {
+            Role::Server => (params.server_no_context_takeover, params.server_max_window_bits),
+            Role::Client => (params.client_no_context_takeover, params.client_max_window_bits),
+        };
+        Self {
+            setup: Setup { level: own.level, window_bits, mem_level: own.mem_level },
+            threshold: own.threshold,
+            takeover: !no_takeover,
+            own: None,
+        }
+    }
+
+    /// The message compressed, or `None` if it is to be sent as it is.
+    pub(super) fn compress(&mut self, outgoing: &mut Outgoing<'_>) -> Option<Bytes> {
+        let payload = outgoing.message.as_bytes();
+        if !outgoing.compress.unwrap_or(payload.len() >= self.threshold) {
+            return None;
+        }
+        if self.takeover {
+            let setup = self.setup;
+            let own = self.own.get_or_insert_with(|| Box::new(setup.deflate()));
+            return deflate(own, payload);
+        }
+        if let Some((_, done)) = outgoing.compressed.iter().find(|(with, _)| *with == self.setup) {
+            return done.clone();
+        }
+        let done = compress_alone(self.setup, payload);
+        // Sent alone, it may as well be sent as it is.
+        let done =
+            done.filter(|done| outgoing.compress == Some(true) || done.len() < payload.len());
+        outgoing.compressed.push((self.setup, done.clone()));
+        done
+    }
+}
+
+impl std::fmt::Debug for Deflater {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deflater").field("setup", &self.setup).finish_non_exhaustive()
+    }
+}
+
+/// A message on its way to one connection or to many, with what was made of it on the way:
+/// it is compressed once for all that compress alike.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(super) message: &'a Message,
+    compress: Option<bool>,
+    compressed: Vec<(Setup, Option<Bytes>)>,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(crate) fn new(sending: &'a SendMessage) -> Self {
+        let SendMessage { message, compress } = sending;
+        Self { message, compress: *compress, compressed: Vec::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.message.len()
+    }
+}
+
+fn compress_alone(setup: Setup, payload: &[u8]) -> Option<Bytes> {
+    let shared = DEFLATE.try_with(|shared| {
+        let mut shared = shared.borrow_mut();
+        let at = shared.iter().position(|(with, _)| *with == setup).unwrap_or_else(|| {
+            shared.push((setup, setup.deflate()));
+            shared.len() - 1
+        });
+        let deflater = &mut shared[at].1;
+        let done = deflate(deflater, payload);
+        deflater.reset();
+        done
+    });
+    // On a thread that is ending.
+    shared.unwrap_or_else(|_| deflate(&mut setup.deflate(), payload))
+}
+
+/// `None` only if zlib fails, which it does for want of memory alone.
+fn deflate(deflate: &mut Deflate, payload: &[u8]) -> Option<Bytes> {
+    // A flush of nothing after a flush makes no block: this is one (RFC 7692 §7.2.3.6).
+    if payload.is_empty() {
+        return Some(Bytes::from_static(&[0]));
+    }
+    let mut out = Vec::new();
+    let mut rest = payload;
+    loop {
+        let filled = out.len();
+        out.resize(filled + rest.len().clamp(64, STEP), 0);
+        let (before_in, before_out) = (deflate.total_in(), deflate.total_out());
+        let status = deflate.compress(rest, &mut out[filled..], DeflateFlush::SyncFlush).ok()?;
+        rest = &rest[(deflate.total_in() - before_in) as usize..];
+        let end = filled + (deflate.total_out() - before_out) as usize;
+        // Room left over means that the flush is complete.
+        let complete = end < out.len() || status == Status::BufError;
+        out.truncate(end);
+        if rest.is_empty() && complete {
+            break;
+        }
+    }
+    out.truncate(out.len().checked_sub(TAIL.len())?);
+    out.shrink_to_fit();
+    Some(Bytes::from(out))
+}
+
+/// Decompresses the messages of one connection.
+pub(super) struct Inflater {
+    takeover: bool,
+    window_bits: u8,
+    own: Option<Box<Inflate>>,
+}
+
+impl Inflater {
+    pub(super) fn new(role: Role, params: DeflateParams) -> Self {
+        // What this side decompresses is what the other compressed.
+        let (no_takeover, window_bits) = match role {
+            Role::Server => (params.client_no_context_takeover, params.client_max_window_bits),
+            Role::Client => (params.server_no_context_takeover, params.server_max_window_bits),
+        };
+        Self { takeover: !no_takeover, window_bits, own: None }
+    }
+
+    /// The whole message that `payload` is the compressed form of.
+    pub(super) fn decompress(&mut self, payload: &[u8], limit: usize) -> Result<Bytes, Violation> {
+        if self.takeover {
+            let bits = self.window_bits;
+            let own = self.own.get_or_insert_with(|| Box::new(Inflate::new(false, bits)));
+            return inflate(own, payload, limit);
+        }
+        let shared = INFLATE.try_with(|shared| {
+            let mut shared = shared.borrow_mut();
+            // The largest window takes every smaller one, and is what `reset` falls back to.
+            let inflater = shared.get_or_insert_with(|| Inflate::new(false, 15));
+            let done = inflate(inflater, payload, limit);
+            inflater.reset(false);
+            done
+        });
+        shared.unwrap_or_else(|_| inflate(&mut Inflate::new(false, 15), payload, limit))
+    }
+}
+
+impl std::fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inflater").field("takeover", &self.takeover).finish_non_exhaustive()
+    }
+}
+
+fn inflate(inflate: &mut Inflate, payload: &[u8], limit: usize) -> Result<Bytes, Violation> {
+    let mut message = Inflated { out: Vec::new(), filled: 0, limit };
+    message.feed(inflate, payload, payload.len(), InflateFlush::SyncFlush)?;
+    // One byte past the tail: a stream that is whole ends a block right before it, where
+    // `Block` stops; one that was cut takes it for its own.
+    let probe = [TAIL[0], TAIL[1], TAIL[2], TAIL[3], 0];
+    let taken = message.feed(inflate, &probe, TAIL.len(), InflateFlush::Block)?;
+    if taken != TAIL.len() {
+        return Err(Violation::BadDeflate);
+    }
+    message.out.truncate(message.filled);
+    message.out.shrink_to_fit();
+    Ok(Bytes::from(message.out))
+}
+
+struct Inflated {
+    out: Vec<u8>,
+    filled: usize,
+    limit: usize,
+}
+
+impl Inflated {
+    /// Decompresses at least `stop` bytes of `input`, and says how much of it was taken.
+    fn feed(
+        &mut self,
+        inflate: &mut Inflate,
+        input: &[u8],
+        stop: usize,
+        flush: InflateFlush,
+    ) -> Result<usize, Violation> {
+        let mut taken = 0;
+        loop {
+            if self.filled == self.out.len() {
+                // Grows with what came out, one byte past the limit at most.
+                let step = self.filled.clamp(input.len().clamp(256, STEP), 64 * STEP);
+                let most = self.limit.saturating_add(1);
+                self.out.resize(self.filled.saturating_add(step).min(most), 0);
+            }
+            let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
+            let status = inflate
+                .decompress(&input[taken..], &mut self.out[self.filled..], flush)
+                .map_err(|_| Violation::BadDeflate)?;
+            let read = (inflate.total_in() - before_in) as usize;
+            let written = (inflate.total_out() - before_out) as usize;
+            taken += read;
+            self.filled += written;
+            if self.filled > self.limit {
+                return Err(Violation::MessageTooBig { limit: self.limit });
+            }
+            let stuck = read == 0 && written == 0;
+            if status == Status::StreamEnd {
+                // A final block: what follows starts anew (RFC 7692 §7.2.3.4).
+                inflate.reset(false);
+                continue;
+            }
+            if self.filled == self.out.len() {
+                continue;
+            }
+            // With room left, nothing is pending but input: the rest of it, or, where `Block`
+            // stopped, the next block.
+            if taken == input.len() || taken >= stop || stuck {
+                return Ok(taken);
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Every deadline of a connection, on a clock that the test moves.
+
+mod support;
+
+use std::time::Duration;
+
+use axeom_ws_core::{App, CloseCode, ConnectionError, Message, Options, protocol::Event};
+use futures::channel::mpsc;
+use support::{Peer, World, client_frames};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What the handlers were told about the end.
+#[derive(Debug, PartialEq)]
+enum Told {
+    Error(String),
+    Close(CloseCode),
+}
+
+struct Connection {
+    world: World,
+    peer: Peer,
+    told: mpsc::UnboundedReceiver<Told>,
+}
+
+impl Connection {
+    /// An echo connection whose keepalive is as the test says, and otherwise off.
+    fn open(options: Options) -> Self {
+        let (tell, told) = mpsc::unbounded();
+        let tell_error = tell.clone();
+        let app = App::new().options(Options::new().ping_interval(None)).options(options).ws(
+            "/",
+            move |route| {
+                route
+                    .message(async |ws, msg| {
+                        let _ = ws.send(msg).await;
+                    })
+                    .error(move |_, error: ConnectionError| {
+                        let _ = tell_error.unbounded_send(Told::Error(error.to_string()));
+                        async {}
+                    })
+                    .close(move |_, code, _| {
+                        let _ = tell.unbounded_send(Told::Close(code));
+                        async {}
+                    })
+            },
+        );
+        let mut world = World::new();
+        let peer = world.open(app);
+        Self { world, peer, told }
+    }
+
+    fn events_after(&mut self, by: Duration) -> Vec<Event> {
+        self.world.advance(by);
+        self.peer.events()
+    }
+
+    fn told(&mut self) -> Vec<Told> {
+        let mut told = Vec::new();
+        while let Ok(event) = self.told.try_recv() {
+            told.push(event);
+        }
+        told
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.peer.send(bytes);
+        self.world.settle();
+    }
+}
+
+const PONG: &[u8] = &[0x8a, 0x80, 0, 0, 0, 0];
+
+fn ping() -> Event {
+    Event::Ping(Default::default())
+}
+
+#[test]
+fn pings_go_out_at_their_interval_as_long_as_they_are_answered() {
+    let mut connection = Connection::open(Options::new().ping_interval(25 * SECOND));
+    for _ in 0..10 {
+        assert_eq!(connection.events_after(24 * SECOND), []);
+        assert_eq!(connection.events_after(SECOND), [ping()]);
+        connection.send(PONG);
+    }
+    assert_eq!(connection.told(), []);
+}
+
+#[test]
+fn the_default_is_a_ping_every_25_seconds_and_20_to_answer() {
+    let mut world = World::new();
+    let mut peer = world.open(App::new().ws("/", |route| route));
+    world.advance(25 * SECOND);
+    assert_eq!(peer.events(), [ping()]);
+    world.advance(Duration::from_millis(19_999));
+    assert!(!peer.is_dropped());
+    world.advance(Duration::from_millis(1));
+    assert!(peer.is_dropped());
+}
+
+#[test]
+fn a_half_open_peer_is_found_and_closed_with_1006() {
+    let options = Options::new().ping_interval(25 * SECOND).pong_timeout(20 * SECOND);
+    let mut connection = Connection::open(options);
+    assert_eq!(connection.events_after(25 * SECOND), [ping()]);
+    assert_eq!(connection.events_after(20 * SECOND), []);
+    assert!(connection.peer.is_dropped());
+    let error = ConnectionError::PongTimeout.to_string();
+    assert_eq!(connection.told(), [Told::Error(error), Told::Close(CloseCode::ABNORMAL)]);
+}
+
+#[test]
+fn any_traffic_counts_as_an_answer_to_a_ping() {
+    let options = Options::new().ping_interval(25 * SECOND).pong_timeout(20 * SECOND);
+    let mut connection = Connection::open(options);
+    assert_eq!(connection.events_after(25 * SECOND), [ping()]);
+    connection.send(&client_frames(&[Message::from("still here")]));
+    assert_eq!(connection.events_after(24 * SECOND).len(), 1);
+    assert_eq!(connection.events_after(SECOND), [ping()]);
+}
+
+#[test]
+fn an_idle_peer_is_closed_with_1001_though_it_answers_pings() {
+    let options = Options::new().idle_timeout(60 * SECOND).ping_interval(10 * SECOND);
+    let mut connection = Connection::open(options);
+    for _ in 0..5 {
+        assert_eq!(connection.events_after(10 * SECOND), [ping()]);
+        connection.send(PONG);
+    }
+    let closed = connection.events_after(10 * SECOND);
+    assert!(
+        matches!(&closed[..], [.., Event::Close(frame)] if frame.code == CloseCode::GOING_AWAY),
+        "{closed:?}"
+    );
+}
+
+#[test]
+fn messages_keep_an_idle_timeout_away_and_silence_brings_it_at_most_a_quarter_late() {
+    let mut connection = Connection::open(Options::new().idle_timeout(60 * SECOND));
+    for _ in 0..10 {
+        connection.send(&client_frames(&[Message::from("here")]));
+        assert_eq!(connection.events_after(45 * SECOND).len(), 1);
+    }
+    connection.send(&client_frames(&[Message::from("last")]));
+    assert_eq!(connection.events_after(59 * SECOND).len(), 1);
+    assert!(matches!(connection.events_after(16 * SECOND)[..], [Event::Close(_)]));
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_cut_and_one_that_takes_a_little_is_not() {
+    let mut connection = Connection::open(Options::new().write_timeout(30 * SECOND));
+    connection.peer.accept(100);
+    connection.send(&client_frames(&[Message::from(vec![1; 10_000])]));
+    for _ in 0..10 {
+        connection.world.advance(29 * SECOND);
+        connection.peer.accept(10);
+        connection.world.settle();
+        assert!(!connection.peer.is_dropped());
+    }
+    connection.world.advance(30 * SECOND);
+    assert!(connection.peer.is_dropped());
+    let error = ConnectionError::WriteTimeout.to_string();
+    assert_eq!(connection.told(), [Told::Error(error), Told::Close(CloseCode::ABNORMAL)]);
+}
+
+#[test]
+fn a_write_that_goes_on_in_time_ends_its_deadline() {
+    let mut connection = Connection::open(Options::new().write_timeout(30 * SECOND));
+    connection.peer.accept(0);
+    connection.send(&client_frames(&[Message::from("late")]));
+    connection.world.advance(29 * SECOND);
+    connection.peer.accept(usize::MAX);
+    assert_eq!(connection.events_after(300 * SECOND).len(), 1);
+    assert_eq!(connection.told(), []);
+}
+
+#[test]
+fn a_handler_that_waits_to_send_is_released_when_the_peer_is_cut() {
+    let options = Options::new().write_timeout(30 * SECOND).high_water_mark(10);
+    let mut connection = Connection::open(options);
+    connection.peer.accept(0);
+    // The first is queued, the second waits in `send` for ever, but for the deadline.
+    let messages = [Message::from(vec![1; 100]), Message::from(vec![2; 100])];
+    connection.send(&client_frames(&messages));
+    connection.world.advance(30 * SECOND);
+    let error = ConnectionError::WriteTimeout.to_string();
+    assert_eq!(connection.told(), [Told::Error(error), Told::Close(CloseCode::ABNORMAL)]);
+}
+
+#[test]
+fn a_connection_is_closed_with_1001_at_the_end_of_its_life() {
+    let mut connection = Connection::open(Options::new().max_lifetime(3600 * SECOND));
+    assert_eq!(connection.events_after(3599 * SECOND), []);
+    let closed = connection.events_after(SECOND);
+    assert!(matches!(&closed[..], [Event::Close(frame)] if frame.code == CloseCode::GOING_AWAY));
+    connection.send(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]);
+    assert_eq!(connection.told(), [Told::Close(CloseCode::GOING_AWAY)]);
+}
+
+#[test]
+fn options_that_cannot_work_are_refused_when_the_app_is_built() {
+    let zero = Duration::ZERO;
+    for (options, name) in [
+        (Options::new().ping_interval(zero), "ping_interval"),
+        (Options::new().pong_timeout(zero), "pong_timeout"),
+        (Options::new().idle_timeout(zero), "idle_timeout"),
+        (Options::new().write_timeout(zero), "write_timeout"),
+        (Options::new().close_timeout(zero), "close_timeout"),
+        (Options::new().max_lifetime(zero), "max_lifetime"),
+        (Options::new().max_message_size(0), "max_message_size"),
+        (Options::new().max_fragments(0), "max_fragments"),
+        (Options::new().high_water_mark(10).low_water_mark(11), "low_water_mark"),
+        (Options::new().high_water_mark(10).send_limit(9), "send_limit"),
+        (Options::new().allow_origins(["https://example.com/"]), "allow_origins"),
+    ] {
+        let error = App::new().ws("/here", |route| route.options(options)).build().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(name) && text.contains("/here"), "{name}: {text}");
+    }
+}

@@ -1,0 +1,217 @@
+//! The driver over a stream in memory, where every write and every second is counted.
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axeom_ws_core::{
+    App, CloseCode, CloseFrame, Message, Options, SendStatus, TrySendError, Ws, protocol::Event,
+};
+use futures::channel::oneshot;
+use support::{HANDSHAKE, World, client_frames};
+
+fn plain_echo() -> App {
+    App::new().ws("/", |route| {
+        route.message(async |ws, msg| {
+            let _ = ws.send(msg).await;
+        })
+    })
+}
+
+fn message(text: impl Into<String>) -> Event {
+    Event::Message(Message::from(text.into()))
+}
+
+#[test]
+fn pipelined_messages_leave_in_one_write() {
+    let mut world = World::new();
+    let mut peer = world.open(plain_echo());
+    peer.take_writes();
+    let messages: Vec<_> = (0..32).map(|n| Message::from(format!("message {n}"))).collect();
+    peer.send(&client_frames(&messages));
+    world.settle();
+    assert_eq!(peer.take_writes(), 1);
+    let expected: Vec<_> = messages.into_iter().map(Event::Message).collect();
+    assert_eq!(peer.events(), expected);
+}
+
+#[test]
+fn large_payloads_leave_in_one_vectored_write() {
+    let mut world = World::new();
+    let mut peer = world.open(plain_echo());
+    peer.take_writes();
+    let messages: Vec<_> = (0..4u8).map(|n| Message::from(vec![n; 8 * 1024])).collect();
+    peer.send(&client_frames(&messages));
+    world.settle();
+    assert_eq!(peer.take_writes(), 1);
+    assert_eq!(peer.events().len(), 4);
+}
+
+#[test]
+fn a_batch_of_publishes_is_one_write_for_each_subscriber() {
+    let mut world = World::new();
+    let app = App::new().ws("/", |route| {
+        route.open(async |ws| {
+            ws.subscribe("news");
+        })
+    });
+    let server = app.handle();
+    let service = app.build().unwrap();
+    let mut peers: Vec<_> = (0..3).map(|_| world.connect(&service)).collect();
+    for peer in &mut peers {
+        peer.send(HANDSHAKE);
+    }
+    world.settle();
+    for peer in &mut peers {
+        peer.take();
+        peer.take_writes();
+    }
+    for n in 0..10 {
+        assert_eq!(server.publish("news", format!("{n}")), 3);
+    }
+    world.settle();
+    for peer in &mut peers {
+        assert_eq!(peer.take_writes(), 1);
+        assert_eq!(peer.events(), (0..10).map(|n| message(n.to_string())).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn backpressure_is_counted_in_bytes_and_drains_once() {
+    let drains = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&drains);
+    let (give, mut got) = oneshot::channel();
+    let give = std::sync::Mutex::new(Some(give));
+    let app = App::new()
+        .options(Options::new().high_water_mark(1000).low_water_mark(100).send_limit(2000))
+        .ws("/", move |route| {
+            route
+                .open(move |ws: Ws| {
+                    let give = give.lock().unwrap().take();
+                    async move {
+                        let _ = give.unwrap().send(ws);
+                    }
+                })
+                .drain(move |_| {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    async {}
+                })
+        });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    let ws = got.try_recv().unwrap().unwrap();
+    peer.accept(0);
+
+    // A frame of 500 bytes has a header of 4.
+    let part = || Message::from(vec![7; 496]);
+    assert_eq!(ws.try_send(part()), Ok(SendStatus::Sent));
+    assert_eq!(ws.try_send(part()), Ok(SendStatus::Sent));
+    assert_eq!(ws.buffered_amount(), 1000);
+    assert_eq!(ws.try_send(part()), Ok(SendStatus::Backpressure));
+    assert_eq!(ws.try_send(part()), Ok(SendStatus::Backpressure));
+    assert_eq!(ws.try_send(part()), Err(TrySendError::Full(part())));
+    world.settle();
+    assert_eq!(ws.buffered_amount(), 2000);
+
+    peer.accept(1899);
+    world.settle();
+    assert_eq!((ws.buffered_amount(), drains.load(Ordering::Relaxed)), (101, 0));
+    peer.accept(1);
+    world.settle();
+    assert_eq!((ws.buffered_amount(), drains.load(Ordering::Relaxed)), (100, 1));
+    peer.accept(usize::MAX);
+    world.settle();
+    assert_eq!((ws.buffered_amount(), drains.load(Ordering::Relaxed)), (0, 1));
+    // One message may be as large as it likes, if nothing else waits.
+    assert_eq!(ws.try_send(vec![0; 5000]), Ok(SendStatus::Backpressure));
+    world.settle();
+    assert_eq!(drains.load(Ordering::Relaxed), 2);
+    assert_eq!(peer.events().len(), 5);
+}
+
+#[test]
+fn a_handler_that_never_waits_is_relieved_while_input_is_at_hand() {
+    let app = App::new().ws("/", |route| {
+        route.message(async |ws, _| {
+            ws.try_send(vec![0; 1024]).expect("the peer reads all there is");
+        })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.send(&client_frames(&vec![Message::from("more"); 5000]));
+    world.settle();
+    assert_eq!(peer.events().len(), 5000);
+}
+
+#[test]
+fn of_many_unanswered_pings_the_latest_is_answered() {
+    let mut world = World::new();
+    let mut peer = world.open(plain_echo());
+    peer.accept(1);
+    peer.send_message("blocks");
+    world.settle();
+    for n in 0..1000u32 {
+        let mut ping = vec![0x89, 0x84, 0, 0, 0, 0];
+        ping.extend(n.to_be_bytes());
+        peer.send(&ping);
+        world.settle();
+    }
+    peer.accept(usize::MAX);
+    world.settle();
+    let latest = Event::Pong(999u32.to_be_bytes().to_vec().into());
+    assert_eq!(peer.events(), [message("blocks"), latest]);
+}
+
+#[test]
+fn a_head_that_does_not_come_is_answered_with_408() {
+    let mut world = World::new();
+    let service = plain_echo().build().unwrap();
+    let mut peer = world.connect(&service);
+    peer.send(&HANDSHAKE[..40]);
+    world.advance(Duration::from_millis(9_999));
+    assert!(peer.take().is_empty());
+    world.advance(Duration::from_millis(1));
+    assert!(peer.take().starts_with(b"HTTP/1.1 408 "));
+    assert!(peer.has_ended());
+}
+
+#[test]
+fn a_close_that_is_not_answered_is_cut_at_the_close_timeout() {
+    let (give, mut got) = oneshot::channel();
+    let give = std::sync::Mutex::new(Some(give));
+    let app = App::new().ws("/", move |route| {
+        route.message(async |ws, _| ws.close(4000, "enough")).close(move |_, code, _| {
+            let give = give.lock().unwrap().take();
+            async move {
+                let _ = give.unwrap().send(code);
+            }
+        })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.send_message("close me");
+    world.settle();
+    assert_eq!(peer.events(), [Event::Close(CloseFrame::new(4000, "enough"))]);
+    world.advance(Duration::from_millis(9_999));
+    assert!(!peer.is_dropped());
+    assert_eq!(got.try_recv(), Ok(None));
+    world.advance(Duration::from_millis(1));
+    assert!(peer.is_dropped());
+    assert_eq!(got.try_recv(), Ok(Some(CloseCode::ABNORMAL)));
+}
+
+#[test]
+fn an_idle_connection_waits_for_its_stream_and_one_timer() {
+    let mut world = World::new();
+    let mut peer = world.open(plain_echo());
+    peer.send_message("once");
+    world.settle();
+    assert_eq!(peer.events(), [message("once")]);
+    assert_eq!(world.clock.sleepers(), 1);
+}
