@@ -5,11 +5,18 @@
 mod support;
 
 mod admission;
+mod context;
+mod embedding;
 mod failures;
 mod fallback;
 mod framing;
+mod handlers;
 mod handshake;
 mod head;
 mod lifecycle;
 mod messages;
+mod pace;
+mod routes;
+mod shutdown;
+mod topics;
 mod violations;
