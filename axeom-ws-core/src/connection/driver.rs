@@ -226,7 +226,9 @@ impl Driver {
                     Some(End::Lost(error @ ConnectionError::CloseTimeout)) => {
                         (CloseFrame::abnormal(), Some(error))
                     }
-                    _ => (frame, None),
+                    Some(_) => (frame, None),
+                    // A handle had no more patience.
+                    None => (CloseFrame::abnormal(), None),
                 }
             }
             (Some(End::Eof) | None, _) => {
