@@ -12,7 +12,8 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// With the windows of what this end sends and of what it receives.
+    /// With the windows of what this end sends and of what it receives. That the latter
+    /// is kept to is not checked: zlib-rs always has the largest.
     pub fn new(sent_bits: u8, received_bits: u8) -> Self {
         let deflate = Deflate::new(6, false, sent_bits);
         Self { deflate, inflate: Inflate::new(false, received_bits) }
@@ -39,12 +40,14 @@ impl Codec {
             self.inflate
                 .decompress(&input[taken..], &mut chunk, InflateFlush::SyncFlush)
                 .unwrap_or_else(|error| panic!("{error:?} in {payload:02x?}"));
-            taken += (self.inflate.total_in() - read) as usize;
+            let more = (self.inflate.total_in() - read) as usize;
             let n = (self.inflate.total_out() - written) as usize;
+            taken += more;
             message.extend_from_slice(&chunk[..n]);
             if taken == input.len() && n < chunk.len() {
                 return message;
             }
+            assert!(more > 0 || n > 0, "it ends early: {payload:02x?}");
         }
     }
 }
