@@ -168,7 +168,7 @@ impl Command {
         let open = !outbound.is_closed();
         let event = match self {
             Command::Message(message) => {
-                assert_eq!(outbound.message(&message), open);
+                assert_eq!(outbound.message(message.clone()), open);
                 Event::Message(message)
             }
             Command::Ping(payload) => {
@@ -282,7 +282,7 @@ fn the_other_role_masks() {
     // With a key that changes.
     let frames: Vec<_> = (0..8)
         .map(|_| {
-            outbound.message(&Message::from("the same"));
+            outbound.message(Message::from("the same"));
             outbound.take().to_vec()
         })
         .collect();
@@ -293,7 +293,7 @@ fn the_other_role_masks() {
 #[test]
 fn while_blocked_only_the_latest_pong_is_kept() {
     let mut outbound = Outbound::new(Role::Server);
-    outbound.message(&Message::from("first"));
+    outbound.message(Message::from("first"));
     outbound.set_blocked(true);
     for n in 0..100_u8 {
         outbound.pong(Bytes::from(vec![n; 100]));
