@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use axeom_ws_core::{App, CloseCode, ConnectionError, Message, Options, protocol::Event};
+use axeom_ws_core::{App, CloseCode, ConnectionError, Message, Options, Runtime, protocol::Event};
 use futures::channel::mpsc;
 use support::{Peer, World, client_frames};
 
@@ -195,6 +195,29 @@ fn a_connection_is_closed_with_1001_at_the_end_of_its_life() {
     assert!(matches!(&closed[..], [Event::Close(frame)] if frame.code == CloseCode::GOING_AWAY));
     connection.send(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]);
     assert_eq!(connection.told(), [Told::Close(CloseCode::GOING_AWAY)]);
+}
+
+#[test]
+fn a_peer_that_waits_for_a_slow_handler_is_not_taken_for_a_silent_one() {
+    let mut world = World::new();
+    let clock = world.clock.clone();
+    let options = Options::new()
+        .ping_interval(25 * SECOND)
+        .pong_timeout(20 * SECOND)
+        .idle_timeout(60 * SECOND);
+    let app = App::new().options(options).ws("/", move |route| {
+        route.message(move |_, _| {
+            let clock = clock.clone();
+            async move { clock.sleep(600 * SECOND).await }
+        })
+    });
+    let mut peer = world.open(app);
+    // More than is read ahead: a pong behind it would not be seen.
+    peer.send(&client_frames(&vec![Message::from(vec![0; 1024]); 500]));
+    world.settle();
+    world.advance(300 * SECOND);
+    assert!(!peer.is_dropped());
+    assert!(peer.events().iter().all(|event| *event == ping()));
 }
 
 #[test]

@@ -3,18 +3,25 @@
 mod support;
 
 use std::{
+    io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axeom_ws_core::{
-    App, CloseCode, CloseFrame, Message, Options, SendStatus, TrySendError, Ws, protocol::Event,
+    App, CloseCode, CloseFrame, Message, Options, Runtime, SendStatus, TrySendError, Ws,
+    protocol::Event,
 };
-use futures::channel::oneshot;
-use support::{HANDSHAKE, World, client_frames};
+use futures::{
+    channel::{mpsc, oneshot},
+    io::{AsyncRead, AsyncWrite},
+};
+use support::{HANDSHAKE, Stream, World, client_frames};
 
 fn plain_echo() -> App {
     App::new().ws("/", |route| {
@@ -214,4 +221,130 @@ fn an_idle_connection_waits_for_its_stream_and_one_timer() {
     world.settle();
     assert_eq!(peer.events(), [message("once")]);
     assert_eq!(world.clock.sleepers(), 1);
+}
+
+#[test]
+fn a_handler_that_only_sends_is_told_when_the_peer_is_gone() {
+    let (tell, mut told) = mpsc::unbounded();
+    let tell_close = tell.clone();
+    let app = App::new().ws("/", move |route| {
+        route
+            .message(move |ws: Ws, _| {
+                let tell = tell.clone();
+                async move {
+                    for _ in 0..10_000 {
+                        if ws.send(vec![0; 1024]).await.is_err() {
+                            return;
+                        }
+                    }
+                    let _ = tell.unbounded_send("all was taken".to_owned());
+                }
+            })
+            .close(move |_, code, _| {
+                let _ = tell_close.unbounded_send(code.to_string());
+                async {}
+            })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.accept(0);
+    peer.send_message("begin");
+    world.settle();
+    peer.reset();
+    world.settle();
+    assert_eq!(told.try_recv().unwrap(), "1006");
+}
+
+/// Holds what is written until it is flushed, as TLS may.
+struct Buffered {
+    stream: Stream,
+    held: Vec<u8>,
+}
+
+impl AsyncRead for Buffered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Buffered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.held.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while !this.held.is_empty() {
+            let n = ready!(Pin::new(&mut this.stream).poll_write(cx, &this.held))?;
+            this.held.drain(..n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
+
+#[test]
+fn a_flush_that_has_to_wait_is_finished_later() {
+    let mut world = World::new();
+    let app = plain_echo().options(Options::new().ping_interval(None));
+    let service = app.build().unwrap();
+    let mut peer = world.connect_through(&service, |stream| Buffered { stream, held: Vec::new() });
+    peer.send(HANDSHAKE);
+    world.settle();
+    peer.take();
+    peer.accept(10);
+    peer.send_message("more than ten bytes");
+    world.settle();
+    peer.accept(usize::MAX);
+    world.settle();
+    assert_eq!(peer.events(), [message("more than ten bytes")]);
+    // A peer that takes nothing is found all the same.
+    peer.accept(0);
+    peer.send_message("and again");
+    world.settle();
+    world.advance(Duration::from_secs(30));
+    assert!(peer.is_dropped());
+}
+
+#[test]
+fn a_socket_goes_on_while_the_peer_does_not_answer_the_close() {
+    let mut world = World::new();
+    let (clock, (tell, mut told)) = (world.clock.clone(), mpsc::unbounded());
+    let app = App::new().ws("/", move |route| {
+        route.socket(move |socket| {
+            let (clock, tell) = (clock.clone(), tell.clone());
+            async move {
+                socket.close(1000, "");
+                clock.sleep(Duration::from_secs(1)).await;
+                let _ = tell.unbounded_send(());
+            }
+        })
+    });
+    let _peer = world.open(app);
+    world.advance(Duration::from_secs(2));
+    assert!(told.try_recv().is_ok(), "the handler stands still");
+}
+
+#[test]
+fn a_protocol_callback_that_panics_is_answered_with_500() {
+    let app =
+        App::new().ws("/", |route| route.select_protocol(|offered| Some(offered[7].to_owned())));
+    let mut world = World::new();
+    let mut peer = world.connect(&app.build().unwrap());
+    peer.send(HANDSHAKE);
+    world.settle();
+    assert!(peer.take().starts_with(b"HTTP/1.1 500 "));
 }

@@ -44,6 +44,8 @@ pub(crate) struct Driver {
     ahead: Option<Box<Ahead>>,
     /// Taken from the link and not yet accepted by the kernel.
     writing: Option<Box<FrameQueue>>,
+    /// The stream may still hold some of what it was given.
+    unflushed: bool,
     timer: Timer,
     deadlines: Deadlines,
     activity: Activity,
@@ -108,6 +110,7 @@ impl Driver {
             input: Input::new(read_ahead),
             ahead: None,
             writing: None,
+            unflushed: false,
             running: true,
             reads: 0,
             drains: 0,
@@ -168,10 +171,13 @@ impl Driver {
                 self.keep(event);
             }
             let blocked = self.poll_write(cx).is_pending();
-            let wants_more = self.end.is_none()
-                && !self.inbound.is_ended()
-                && self.kept() + self.inbound.held() < READ_AHEAD;
-            let read = wants_more && self.poll_read(cx).is_ready();
+            let has_more = self.end.is_none() && !self.inbound.is_ended();
+            let wants_more = self.kept() + self.inbound.held() < READ_AHEAD;
+            if has_more && !wants_more {
+                // Now the peer waits for the handler, and cannot be heard.
+                self.activity = Activity { received: true, heard: true };
+            }
+            let read = has_more && wants_more && self.poll_read(cx).is_ready();
             if !read && self.wait(cx, blocked, flags) {
                 return;
             }
@@ -189,6 +195,14 @@ impl Driver {
     /// Drops the stream at once; whoever still reads or writes finds it gone.
     fn cut(&mut self, error: ConnectionError) {
         self.stream = Box::new(Gone);
+        self.lost(error);
+    }
+
+    /// Nothing comes, and nothing can be sent any more: a handler that goes on sending is
+    /// told.
+    fn lost(&mut self, error: ConnectionError) {
+        self.writing = None;
+        self.link.shut();
         self.end = Some(Box::new(End::Lost(error)));
     }
 
@@ -389,7 +403,7 @@ impl Driver {
             Ok(0) => self.end = Some(Box::new(End::Eof)),
             Ok(_) => self.activity.received = true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.end = Some(Box::new(End::Lost(error.into()))),
+            Err(error) => self.lost(error.into()),
         }
         Poll::Ready(())
     }
@@ -418,7 +432,6 @@ impl Driver {
 
     /// Writes all there is. Pending while the stream takes no more.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut written = false;
         loop {
             let mut frames = match self.writing.take() {
                 Some(frames) => *frames,
@@ -431,7 +444,7 @@ impl Driver {
                 match poll_write_once(&mut self.stream, &frames, cx) {
                     Poll::Ready(Ok(0)) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
                     Poll::Ready(Ok(n)) => {
-                        written = true;
+                        self.unflushed = true;
                         frames.advance(n);
                         self.account(n, false);
                     }
@@ -444,17 +457,33 @@ impl Driver {
                     }
                 }
             }
-            // After an error nobody will read the rest; the receiving direction says when
-            // the connection is over.
-            if !frames.is_empty() {
-                self.account(frames.len(), false);
+            if self.write_error.is_some() {
+                return self.give_up_writing();
             }
         }
-        if written {
-            if let Err(error) = ready!(Pin::new(&mut self.stream).poll_flush(cx)) {
+        if self.unflushed {
+            let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx) else {
+                self.account(0, true);
+                return Poll::Pending;
+            };
+            self.unflushed = false;
+            if let Err(error) = flushed {
                 self.write_error = Some(error);
+                return self.give_up_writing();
+            }
+            if self.deadlines.is_blocked() {
+                self.account(0, false);
             }
         }
+        Poll::Ready(())
+    }
+
+    /// After an error nobody will read the rest, and nothing more can be sent; the
+    /// receiving direction says when the connection is over.
+    fn give_up_writing(&mut self) -> Poll<()> {
+        self.unflushed = false;
+        self.link.shut();
+        self.account(0, false);
         Poll::Ready(())
     }
 

@@ -51,7 +51,17 @@ impl World {
 
     /// A connection to the service, from its first byte.
     pub fn connect(&mut self, service: &Service) -> Peer {
+        self.connect_through(service, |stream| stream)
+    }
+
+    /// The same, with a stream of another kind around the one in memory.
+    pub fn connect_through<S: axeom_ws_core::Stream>(
+        &mut self,
+        service: &Service,
+        wrap: impl FnOnce(Stream) -> S,
+    ) -> Peer {
         let (stream, peer) = pipe();
+        let stream = wrap(stream);
         let (service, clock) = (service.clone(), self.clock.clone());
         let serving = async move {
             service.serve_stream(clock, stream, SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).await;
@@ -195,6 +205,7 @@ struct Pipe {
     room: usize,
     writes: usize,
     peer_ended: bool,
+    reset: bool,
     server_ended: bool,
     dropped: bool,
     reader: Option<Waker>,
@@ -210,6 +221,9 @@ impl AsyncRead for Stream {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut pipe = self.0.lock().unwrap();
+        if pipe.reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         if pipe.to_server.is_empty() && !pipe.peer_ended {
             pipe.reader = Some(cx.waker().clone());
             return Poll::Pending;
@@ -237,6 +251,9 @@ impl AsyncWrite for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut pipe = self.0.lock().unwrap();
+        if pipe.reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         if pipe.room == 0 {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
@@ -294,6 +311,13 @@ impl Peer {
     pub fn end(&mut self) {
         self.pipe().peer_ended = true;
         self.send(&[]);
+    }
+
+    /// Breaks the connection: from now on every read and write fails.
+    pub fn reset(&mut self) {
+        self.pipe().reset = true;
+        self.send(&[]);
+        self.accept(0);
     }
 
     /// Lets the server write `bytes` more, and then no more until the next call.
