@@ -47,6 +47,8 @@ pub(crate) struct Driver {
     timer: Timer,
     deadlines: Deadlines,
     activity: Activity,
+    /// The stream may hold back what was written until it is flushed.
+    unflushed: bool,
     /// The link does not hold this task's waker.
     running: bool,
     /// Reads since the task last waited.
@@ -108,6 +110,7 @@ impl Driver {
             input: Input::new(read_ahead),
             ahead: None,
             writing: None,
+            unflushed: false,
             running: true,
             reads: 0,
             drains: 0,
@@ -420,7 +423,6 @@ impl Driver {
 
     /// Writes all there is. Pending while the stream takes no more.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut written = false;
         loop {
             let mut frames = match self.writing.take() {
                 Some(frames) => *frames,
@@ -433,7 +435,7 @@ impl Driver {
                 match poll_write_once(&mut self.stream, &frames, cx) {
                     Poll::Ready(Ok(0)) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
                     Poll::Ready(Ok(n)) => {
-                        written = true;
+                        self.unflushed = true;
                         frames.advance(n);
                         self.account(n, false);
                     }
@@ -452,8 +454,10 @@ impl Driver {
                 self.account(frames.len(), false);
             }
         }
-        if written {
-            if let Err(error) = ready!(Pin::new(&mut self.stream).poll_flush(cx)) {
+        if self.unflushed {
+            let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+            self.unflushed = false;
+            if let Err(error) = flushed {
                 self.write_error = Some(error);
             }
         }
