@@ -49,6 +49,17 @@ fn pipelined_messages_leave_in_one_write() {
 }
 
 #[test]
+fn a_flush_that_takes_several_turns_is_seen_through() {
+    let mut world = World::new();
+    let mut peer = world.open(plain_echo());
+    peer.delay_flush(3);
+    peer.send_message("held back by the stream");
+    world.settle();
+    assert!(peer.is_flushed());
+    assert_eq!(peer.events(), [message("held back by the stream")]);
+}
+
+#[test]
 fn large_payloads_leave_in_one_vectored_write() {
     let mut world = World::new();
     let mut peer = world.open(plain_echo());

@@ -1,5 +1,6 @@
 //! One suite for every adapter: each test is written once, over the `Runtime` trait, and
 //! runs on all runtimes that are compiled in.
+#![cfg(any(feature = "tokio", feature = "async-std", feature = "smol"))]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -78,6 +78,11 @@ impl Raw {
         }
     }
 
+    /// Sends a request of these lines, and the empty line after them.
+    pub async fn send_request(&mut self, lines: &[&str]) {
+        self.send(format!("{}\r\n\r\n", lines.join("\r\n"))).await;
+    }
+
     pub async fn upgrade(&mut self, path: &str) -> Response {
         self.send(Request::get(path).text()).await;
         let response = self.head().await;

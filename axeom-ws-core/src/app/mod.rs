@@ -128,6 +128,9 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// A [`Rejection`] is sent to the client as it is; any other error, and a panic, as
     /// 500 without detail. Derives run in order, after the request was found to be a
     /// valid handshake.
+    ///
+    /// A page in a browser is not shown the response to a failed handshake. To tell it why,
+    /// accept, and close in `open` with a code of 4000 to 4999 and a reason.
     pub fn derive<T, F, Fut>(self, derive: F) -> App<With<T, D>>
     where
         T: Send + Sync + 'static,

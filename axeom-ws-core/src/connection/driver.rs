@@ -44,11 +44,11 @@ pub(crate) struct Driver {
     ahead: Option<Box<Ahead>>,
     /// Taken from the link and not yet accepted by the kernel.
     writing: Option<Box<FrameQueue>>,
-    /// The stream may still hold some of what it was given.
-    unflushed: bool,
     timer: Timer,
     deadlines: Deadlines,
     activity: Activity,
+    /// The stream may hold back what was written until it is flushed.
+    unflushed: bool,
     /// The link does not hold this task's waker.
     running: bool,
     /// Reads since the task last waited.
@@ -240,7 +240,9 @@ impl Driver {
                     Some(End::Lost(error @ ConnectionError::CloseTimeout)) => {
                         (CloseFrame::abnormal(), Some(error))
                     }
-                    _ => (frame, None),
+                    Some(_) => (frame, None),
+                    // A handle had no more patience.
+                    None => (CloseFrame::abnormal(), None),
                 }
             }
             (Some(End::Eof) | None, _) => {

@@ -204,6 +204,8 @@ struct Pipe {
     /// How much more the server may write.
     room: usize,
     writes: usize,
+    /// How often a flush has to be asked for before it is done.
+    flush_after: usize,
     peer_ended: bool,
     reset: bool,
     server_ended: bool,
@@ -268,7 +270,13 @@ impl AsyncWrite for Stream {
         Poll::Ready(Ok(n))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut pipe = self.0.lock().unwrap();
+        if pipe.flush_after > 0 {
+            pipe.flush_after -= 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -332,6 +340,16 @@ impl Peer {
     /// What the server wrote since the last call.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.pipe().from_server)
+    }
+
+    /// Makes the next flush complete when it is asked for once more than `times`.
+    pub fn delay_flush(&mut self, times: usize) {
+        self.pipe().flush_after = times;
+    }
+
+    /// Whether a delayed flush was asked for often enough.
+    pub fn is_flushed(&self) -> bool {
+        self.pipe().flush_after == 0
     }
 
     /// How often the server wrote since the last call.
