@@ -221,6 +221,20 @@ fn a_peer_that_waits_for_a_slow_handler_is_not_taken_for_a_silent_one() {
 }
 
 #[test]
+fn a_peer_that_reads_slowly_and_has_not_come_to_the_ping_is_not_cut() {
+    let options = Options::new().ping_interval(25 * SECOND).pong_timeout(20 * SECOND);
+    let mut connection = Connection::open(options);
+    connection.peer.accept(0);
+    connection.send(&client_frames(&[Message::from(vec![1; 60_000])]));
+    for _ in 0..100 {
+        connection.world.advance(SECOND);
+        connection.peer.accept(100);
+        connection.world.settle();
+    }
+    assert!(!connection.peer.is_dropped());
+}
+
+#[test]
 fn options_that_cannot_work_are_refused_when_the_app_is_built() {
     let zero = Duration::ZERO;
     for (options, name) in [

@@ -6,7 +6,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -20,6 +20,7 @@ use axeom_ws_core::{
 use futures::{
     channel::{mpsc, oneshot},
     io::{AsyncRead, AsyncWrite},
+    task::LocalSpawnExt,
 };
 use support::{HANDSHAKE, Stream, World, client_frames};
 
@@ -358,4 +359,100 @@ fn a_protocol_callback_that_panics_is_answered_with_500() {
     peer.send(HANDSHAKE);
     world.settle();
     assert!(peer.take().starts_with(b"HTTP/1.1 500 "));
+}
+
+#[test]
+fn terminate_cuts_at_once_though_the_peer_has_ended_and_the_handler_has_not() {
+    let (give, mut got) = mpsc::unbounded();
+    let app = App::new().ws("/", move |route| {
+        route.message(move |ws: Ws, _| {
+            let _ = give.unbounded_send(ws);
+            std::future::pending::<()>()
+        })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.send_message("hold on");
+    peer.end();
+    world.settle();
+    assert!(!peer.is_dropped());
+    got.try_recv().unwrap().terminate();
+    world.settle();
+    assert!(peer.is_dropped());
+}
+
+/// Queues a message with every write, as another thread could.
+struct Fed {
+    stream: Stream,
+    ws: Arc<Mutex<Option<Ws>>>,
+    writes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Fed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Fed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(ws) = &*self.ws.lock().unwrap() {
+            if self.writes.fetch_add(1, Ordering::Relaxed) < 10_000 {
+                ws.try_send("one more").unwrap();
+            }
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
+
+#[test]
+fn a_connection_that_is_fed_without_end_lets_others_have_a_turn() {
+    let ws = Arc::new(Mutex::new(None));
+    let give = Arc::clone(&ws);
+    let app = App::new().ws("/", move |route| {
+        route.message(move |ws, _| {
+            *give.lock().unwrap() = Some(ws.clone());
+            async move {
+                let _ = ws.send("the first").await;
+            }
+        })
+    });
+    let mut world = World::new();
+    let writes = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&writes);
+    let mut peer =
+        world.connect_through(&app.build().unwrap(), |stream| Fed { stream, ws, writes: count });
+    peer.send(HANDSHAKE);
+    world.settle();
+    peer.send_message("begin");
+    let seen = Arc::new(AtomicUsize::new(0));
+    let (count, other) = (Arc::clone(&writes), Arc::clone(&seen));
+    let waits = std::future::poll_fn(move |cx| {
+        other.store(count.load(Ordering::Relaxed), Ordering::Relaxed);
+        if other.load(Ordering::Relaxed) > 0 {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    });
+    world.spawner().spawn_local(waits).unwrap();
+    world.settle();
+    assert_eq!(writes.load(Ordering::Relaxed), 10_001);
+    assert!((1..100).contains(&seen.load(Ordering::Relaxed)), "{seen:?}");
 }

@@ -22,7 +22,7 @@ pub(super) struct Deadlines {
 /// What a connection did since it was last asked, as marks that cost nothing to set.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Bytes came.
+    /// Bytes came, or the peer was seen to take some.
     pub(super) received: bool,
     /// A message came.
     pub(super) heard: bool,

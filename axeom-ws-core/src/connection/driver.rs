@@ -51,8 +51,8 @@ pub(crate) struct Driver {
     unflushed: bool,
     /// The link does not hold this task's waker.
     running: bool,
-    /// Reads since the task last waited.
-    reads: u32,
+    /// Reads, and writes without one, since the task last waited.
+    turns: u32,
     /// Times congestion ended without a `drain` event so far.
     drains: u32,
     end: Option<Box<End>>,
@@ -81,8 +81,8 @@ enum End {
 const READ_AHEAD: usize = 64 * 1024;
 const EVENT_COST: usize = 64;
 
-/// After this many reads in a row the other tasks of the thread have a turn.
-const READS_IN_A_ROW: u32 = 32;
+/// After this many reads or writes in a row the other tasks of the thread have a turn.
+const TURNS: u32 = 32;
 
 /// The most slices handed to one vectored write.
 const SLICES: usize = 64;
@@ -112,7 +112,7 @@ impl Driver {
             writing: None,
             unflushed: false,
             running: true,
-            reads: 0,
+            turns: 0,
             drains: 0,
             end: None,
             write_error: None,
@@ -163,7 +163,7 @@ impl Driver {
     pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) {
         loop {
             let flags = self.link.flags();
-            if flags.cut() && self.end.is_none() {
+            if flags.cut() && !self.is_lost() {
                 self.cut(gone().into());
             }
             while self.kept() < READ_AHEAD {
@@ -204,6 +204,10 @@ impl Driver {
         self.writing = None;
         self.link.shut();
         self.end = Some(Box::new(End::Lost(error)));
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(self.end.as_deref(), Some(End::Lost(_)))
     }
 
     /// Gives the stream up: the handlers that come last do not keep it.
@@ -412,8 +416,8 @@ impl Driver {
 
     /// Pending when it is another task's turn.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.reads += 1;
-        if self.reads <= READS_IN_A_ROW {
+        self.turns += 1;
+        if self.turns <= TURNS {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
@@ -432,8 +436,10 @@ impl Driver {
         }
     }
 
-    /// Writes all there is. Pending while the stream takes no more.
+    /// Writes all there is. Pending while the stream takes no more, or when it is another
+    /// task's turn.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut again = false;
         loop {
             let mut frames = match self.writing.take() {
                 Some(frames) => *frames,
@@ -441,6 +447,11 @@ impl Driver {
             };
             if frames.is_empty() {
                 break;
+            }
+            // Other threads may queue as fast as this one writes.
+            if std::mem::replace(&mut again, true) && self.poll_turn(cx).is_pending() {
+                self.writing = Some(Box::new(frames));
+                return Poll::Pending;
             }
             while !frames.is_empty() && self.write_error.is_none() {
                 match poll_write_once(&mut self.stream, &frames, cx) {
@@ -491,7 +502,7 @@ impl Driver {
 
     /// Ready if a deadline passed and something follows from it.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if matches!(self.end.as_deref(), Some(End::Lost(_))) {
+        if self.is_lost() {
             return Poll::Pending;
         }
         if self.end.is_some() || self.inbound.is_ended() {
@@ -520,6 +531,8 @@ impl Driver {
     }
 
     fn account(&mut self, written: usize, blocked: bool) {
+        // Room after there was none: the peer has taken something.
+        self.activity.received |= written > 0 && self.deadlines.is_blocked();
         if blocked != self.deadlines.is_blocked() || (blocked && written > 0) {
             let now = blocked.then(|| self.timer.now());
             self.deadlines.set_blocked(now, self.link.settings());
@@ -547,7 +560,7 @@ impl Driver {
             return false;
         }
         self.running = false;
-        self.reads = 0;
+        self.turns = 0;
         true
     }
 }
