@@ -14,8 +14,8 @@ use std::{
 };
 
 use axeom_ws_core::{
-    App, CloseCode, CloseFrame, Message, Options, Runtime, SendStatus, TrySendError, Ws,
-    protocol::Event,
+    App, CloseCode, CloseFrame, ConnectionError, Message, Options, Runtime, SendStatus,
+    TrySendError, Ws, protocol::Event,
 };
 use futures::{
     channel::{mpsc, oneshot},
@@ -455,4 +455,28 @@ fn a_connection_that_is_fed_without_end_lets_others_have_a_turn() {
     world.settle();
     assert_eq!(writes.load(Ordering::Relaxed), 10_001);
     assert!((1..100).contains(&seen.load(Ordering::Relaxed)), "{seen:?}");
+}
+
+#[test]
+fn a_lost_connection_is_told_alike_whatever_the_runtime_says_of_its_end() {
+    let (tell, mut told) = mpsc::unbounded();
+    let app = App::new().ws("/", move |route| {
+        route.error(move |_, error: ConnectionError| {
+            let _ = tell.unbounded_send(error.to_string());
+            async {}
+        })
+    });
+    let service = app.build().unwrap();
+    let mut world = World::new();
+    for error in [None, Some(io::ErrorKind::NotConnected)] {
+        let mut peer = world.connect(&service);
+        peer.send(HANDSHAKE);
+        world.settle();
+        if let Some(error) = error {
+            peer.fail_close(error);
+        }
+        peer.end();
+        world.settle();
+    }
+    assert_eq!(told.try_recv().unwrap(), told.try_recv().unwrap());
 }

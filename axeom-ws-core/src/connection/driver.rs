@@ -543,8 +543,12 @@ impl Driver {
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.poll_write(cx));
         if self.write_error.is_none() {
-            if let Err(error) = ready!(Pin::new(&mut self.stream).poll_close(cx)) {
-                self.write_error = Some(error);
+            match ready!(Pin::new(&mut self.stream).poll_close(cx)) {
+                // The peer is gone altogether, which not every runtime calls an error.
+                Err(error) if error.kind() != io::ErrorKind::NotConnected => {
+                    self.write_error = Some(error);
+                }
+                _ => {}
             }
         }
         Poll::Ready(())

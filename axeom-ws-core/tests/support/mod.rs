@@ -208,6 +208,7 @@ struct Pipe {
     flush_after: usize,
     peer_ended: bool,
     reset: bool,
+    close_error: Option<io::ErrorKind>,
     server_ended: bool,
     dropped: bool,
     reader: Option<Waker>,
@@ -281,8 +282,9 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.lock().unwrap().server_ended = true;
-        Poll::Ready(Ok(()))
+        let mut pipe = self.0.lock().unwrap();
+        pipe.server_ended = true;
+        Poll::Ready(pipe.close_error.map_or(Ok(()), |kind| Err(kind.into())))
     }
 }
 
@@ -326,6 +328,11 @@ impl Peer {
         self.pipe().reset = true;
         self.send(&[]);
         self.accept(0);
+    }
+
+    /// Lets the server's ending of its direction fail.
+    pub fn fail_close(&mut self, kind: io::ErrorKind) {
+        self.pipe().close_error = Some(kind);
     }
 
     /// Lets the server write `bytes` more, and then no more until the next call.
