@@ -381,6 +381,41 @@ fn terminate_cuts_at_once_though_the_peer_has_ended_and_the_handler_has_not() {
     assert!(peer.is_dropped());
 }
 
+/// How far `count` got beyond zero when another task of the thread had its turn.
+fn next_turn(world: &World, count: &Arc<AtomicUsize>) -> Arc<AtomicUsize> {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let (count, other) = (Arc::clone(count), Arc::clone(&seen));
+    let waits = std::future::poll_fn(move |cx| {
+        other.store(count.load(Ordering::Relaxed), Ordering::Relaxed);
+        if other.load(Ordering::Relaxed) > 0 {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    });
+    world.spawner().spawn_local(waits).unwrap();
+    seen
+}
+
+#[test]
+fn a_flood_of_small_messages_lets_others_have_a_turn() {
+    let handled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&handled);
+    let app = App::new().ws("/", move |route| {
+        route.message(move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async {}
+        })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.send(&client_frames(&vec![Message::from(""); 100_000]));
+    let seen = next_turn(&world, &handled);
+    world.settle();
+    assert_eq!(handled.load(Ordering::Relaxed), 100_000);
+    assert!((1..10_000).contains(&seen.load(Ordering::Relaxed)), "{seen:?}");
+}
+
 /// Queues a message with every write, as another thread could.
 struct Fed {
     stream: Stream,
@@ -441,17 +476,7 @@ fn a_connection_that_is_fed_without_end_lets_others_have_a_turn() {
     peer.send(HANDSHAKE);
     world.settle();
     peer.send_message("begin");
-    let seen = Arc::new(AtomicUsize::new(0));
-    let (count, other) = (Arc::clone(&writes), Arc::clone(&seen));
-    let waits = std::future::poll_fn(move |cx| {
-        other.store(count.load(Ordering::Relaxed), Ordering::Relaxed);
-        if other.load(Ordering::Relaxed) > 0 {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    });
-    world.spawner().spawn_local(waits).unwrap();
+    let seen = next_turn(&world, &writes);
     world.settle();
     assert_eq!(writes.load(Ordering::Relaxed), 10_001);
     assert!((1..100).contains(&seen.load(Ordering::Relaxed)), "{seen:?}");

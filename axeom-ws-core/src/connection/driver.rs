@@ -51,8 +51,8 @@ pub(crate) struct Driver {
     unflushed: bool,
     /// The link does not hold this task's waker.
     running: bool,
-    /// Reads, and writes without one, since the task last waited.
-    turns: u32,
+    /// What was done since the task last waited; see [`TURN`].
+    work: u32,
     /// Times congestion ended without a `drain` event so far.
     drains: u32,
     end: Option<Box<End>>,
@@ -81,8 +81,10 @@ enum End {
 const READ_AHEAD: usize = 64 * 1024;
 const EVENT_COST: usize = 64;
 
-/// After this many reads or writes in a row the other tasks of the thread have a turn.
-const TURNS: u32 = 32;
+/// After this much work in a row the other tasks of the thread have a turn: an event is
+/// one unit, a read or write as many as would take its time.
+const TURN: u32 = 4096;
+const READ_OR_WRITE: u32 = 128;
 
 /// The most slices handed to one vectored write.
 const SLICES: usize = 64;
@@ -112,7 +114,7 @@ impl Driver {
             writing: None,
             unflushed: false,
             running: true,
-            turns: 0,
+            work: 0,
             drains: 0,
             end: None,
             write_error: None,
@@ -138,6 +140,13 @@ impl Driver {
             if self.drains > 0 {
                 self.drains -= 1;
                 return Poll::Ready(Incoming::Drain);
+            }
+            if self.poll_turn(cx, 1).is_pending() {
+                let blocked = self.poll_write(cx).is_pending();
+                if self.wait(cx, blocked, flags) {
+                    return Poll::Pending;
+                }
+                continue;
             }
             match self.next_parsed() {
                 Some(Event::Message(message)) => return Poll::Ready(Incoming::Message(message)),
@@ -376,7 +385,7 @@ impl Driver {
         if self.end.is_some() {
             return Poll::Pending;
         }
-        ready!(self.poll_turn(cx));
+        ready!(self.poll_turn(cx, READ_OR_WRITE));
         let direct = self.input.is_empty();
         let result = match self.inbound.room().filter(|_| direct) {
             Some(room) => {
@@ -415,9 +424,9 @@ impl Driver {
     }
 
     /// Pending when it is another task's turn.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.turns += 1;
-        if self.turns <= TURNS {
+    fn poll_turn(&mut self, cx: &mut Context<'_>, work: u32) -> Poll<()> {
+        self.work = self.work.saturating_add(work);
+        if self.work <= TURN {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
@@ -427,7 +436,7 @@ impl Driver {
     /// Reads and forgets until the peer has no more to say.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            ready!(self.poll_turn(cx));
+            ready!(self.poll_turn(cx, READ_OR_WRITE));
             self.input.consume(usize::MAX);
             let n = ready!(Pin::new(&mut self.stream).poll_read(cx, self.input.room()));
             if n.is_err() || n.is_ok_and(|n| n == 0) {
@@ -449,7 +458,8 @@ impl Driver {
                 break;
             }
             // Other threads may queue as fast as this one writes.
-            if std::mem::replace(&mut again, true) && self.poll_turn(cx).is_pending() {
+            if std::mem::replace(&mut again, true) && self.poll_turn(cx, READ_OR_WRITE).is_pending()
+            {
                 self.writing = Some(Box::new(frames));
                 return Poll::Pending;
             }
@@ -564,7 +574,7 @@ impl Driver {
             return false;
         }
         self.running = false;
-        self.turns = 0;
+        self.work = 0;
         true
     }
 }
