@@ -186,9 +186,13 @@ pub(crate) struct Partial {
     checked: usize,
 }
 
-/// The least and the most that room grows by at a time, in bytes. Never more than
-/// has already arrived beyond the least: memory follows what was received.
-const GROWTH: std::ops::RangeInclusive<usize> = 16 * 1024..=1024 * 1024;
+/// How much a message that has `filled` bytes makes room for at a time: as many again, but
+/// at least 16 KiB, and beyond 4 MiB a quarter. Memory follows what was received.
+fn growth(filled: usize) -> usize {
+    filled.clamp(LEAST_GROWTH, (1024 * 1024).max(filled / 4))
+}
+
+const LEAST_GROWTH: usize = 16 * 1024;
 
 impl Partial {
     /// How many bytes have arrived.
@@ -200,7 +204,7 @@ impl Partial {
     pub(crate) fn push(&mut self, piece: &[u8], expected: usize) {
         self.bytes.truncate(self.filled);
         if self.bytes.capacity() - self.filled < piece.len() {
-            let growth = self.filled.clamp(*GROWTH.start(), *GROWTH.end());
+            let growth = growth(self.filled);
             // Pieces that announce nothing behind them, such as fragments, must not move
             // all that arrived each time.
             let more = (piece.len() + expected.min(growth)).max(self.filled / 2);
@@ -213,7 +217,7 @@ impl Partial {
     /// Room for the next bytes of a payload that has `expected` bytes to come.
     pub(crate) fn room(&mut self, expected: usize) -> &mut [u8] {
         if self.bytes.len() == self.filled {
-            let growth = self.filled.clamp(*GROWTH.start(), *GROWTH.end()).min(expected);
+            let growth = growth(self.filled).min(expected);
             self.bytes.reserve_exact(growth);
             self.bytes.resize(self.filled + growth, 0);
         }
@@ -305,7 +309,7 @@ mod tests {
     fn room_follows_what_arrived_not_what_was_announced() {
         let mut message = Partial::default();
         let room = message.room(usize::MAX).len();
-        assert_eq!(room, *GROWTH.start());
+        assert_eq!(room, LEAST_GROWTH);
         message.fill(room, |_| ());
         assert!(message.room(usize::MAX).len() <= room);
         message.push(b"xyz", usize::MAX);

@@ -4,8 +4,11 @@ mod support;
 
 use std::time::Duration;
 
-use axeom_ws_core::{App, CloseCode, ConnectionError, Message, Options, Runtime, protocol::Event};
-use futures::channel::mpsc;
+use axeom_ws_core::{
+    App, CloseCode, CloseFrame, Closed, ConnectionError, Message, Options, Runtime, Ws,
+    protocol::Event,
+};
+use futures::{StreamExt, channel::mpsc};
 use support::{Peer, World, client_frames};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -185,6 +188,71 @@ fn a_handler_that_waits_to_send_is_released_when_the_peer_is_cut() {
     connection.world.advance(30 * SECOND);
     let error = ConnectionError::WriteTimeout.to_string();
     assert_eq!(connection.told(), [Told::Error(error), Told::Close(CloseCode::ABNORMAL)]);
+}
+
+#[test]
+fn a_handler_that_passes_on_that_it_cannot_send_hides_no_cause() {
+    let (tell, mut told) = mpsc::unbounded();
+    let app = App::new().options(Options::new().write_timeout(30 * SECOND).high_water_mark(10)).ws(
+        "/",
+        move |route| {
+            route
+                .message(async |ws, msg| -> Result<(), Closed> {
+                    loop {
+                        ws.send(msg.clone()).await?;
+                    }
+                })
+                .error(move |_, error: ConnectionError| {
+                    let _ = tell.unbounded_send(error.to_string());
+                    async {}
+                })
+        },
+    );
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.accept(0);
+    peer.send_message("over and over");
+    world.settle();
+    world.advance(30 * SECOND);
+    assert_eq!(told.try_recv(), Ok(ConnectionError::WriteTimeout.to_string()));
+}
+
+#[test]
+fn a_busy_handler_keeps_a_close_waiting_for_the_close_timeout_at_most() {
+    let (tick, ticks) = mpsc::unbounded::<()>();
+    let (tell, mut told) = mpsc::unbounded();
+    let ticks = std::sync::Mutex::new(Some(ticks));
+    let app = App::new().ws("/", move |route| {
+        route
+            .message(move |ws: Ws, _| {
+                let mut ticks = ticks.lock().unwrap().take().unwrap();
+                async move {
+                    while ws.send("tick").await.is_ok() {
+                        ticks.next().await;
+                    }
+                }
+            })
+            .close(move |_, code, _| {
+                let _ = tell.unbounded_send(code);
+                async {}
+            })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.send_message("stream to me");
+    peer.send(&[0x88, 0x82, 0, 0, 0, 0, 0x0f, 0xa0]);
+    world.settle();
+    assert_eq!(peer.events(), [Event::Message(Message::from("tick"))]);
+    world.advance(9 * SECOND);
+    tick.unbounded_send(()).unwrap();
+    world.settle();
+    assert_eq!(peer.events(), [Event::Message(Message::from("tick"))]);
+    world.advance(SECOND);
+    assert_eq!(peer.events(), [Event::Close(CloseFrame::new(4000, ""))]);
+    assert!(told.try_recv().is_err());
+    tick.unbounded_send(()).unwrap();
+    world.settle();
+    assert_eq!(told.try_recv(), Ok(CloseCode::from(4000)));
 }
 
 #[test]

@@ -354,6 +354,9 @@ impl Driver {
 
     /// Keeps an event until the handlers are ready for it.
     fn keep(&mut self, event: Event) {
+        if let Event::Close(_) = event {
+            self.deadlines.await_answer(self.timer.now(), self.link.settings());
+        }
         let ahead = self.ahead.get_or_insert_default();
         ahead.bytes += cost(&event);
         ahead.events.push_back(event);
@@ -533,6 +536,12 @@ impl Driver {
                     self.link.close(frame);
                 }
                 Due::NoPong => self.cut(ConnectionError::PongTimeout),
+                Due::NotAnswered => {
+                    let last = self.ahead.as_ref().and_then(|ahead| ahead.events.back());
+                    if let Some(Event::Close(frame)) = last {
+                        self.link.answer_close(frame.clone());
+                    }
+                }
                 Due::NotClosed => self.cut(ConnectionError::CloseTimeout),
                 Due::Stuck => self.cut(ConnectionError::WriteTimeout),
             }
