@@ -2,6 +2,7 @@
 //! speaks in bytes.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
+pub mod deflate;
 pub mod frame;
 pub mod pipe;
 pub mod raw;

@@ -36,7 +36,7 @@ pub(super) fn tokens<'a>(
     Ok(tokens)
 }
 
-/// One extension a client offers, with its parameters (RFC 6455 §9.1).
+/// One extension a client offers, or a server uses, with its parameters (RFC 6455 §9.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtensionOffer {
     /// The extension, such as `permessage-deflate`.

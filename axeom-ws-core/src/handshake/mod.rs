@@ -3,7 +3,7 @@
 //! [`HeadReader`] turns received bytes into an [`http::Request`]; [`check_head`] and
 //! [`check_upgrade`] turn the request into an [`Upgrade`], or into the [`Refusal`]
 //! that says what to change. An [`Upgrade`] makes the 101 response; [`encode`] makes
-//! bytes of any response. No I/O happens here.
+//! bytes of any response. A client has [`check_response`]. No I/O happens here.
 //!
 //! ```
 //! use axeom_ws_core::handshake::{HeadLimits, HeadReader, OriginPolicy, check_head, check_upgrade};
@@ -24,6 +24,7 @@
 //! ```
 
 mod check;
+mod client;
 mod deflate;
 mod encode;
 mod head;
@@ -36,6 +37,7 @@ pub use self::{
     check::{
         Upgrade, check_head, check_upgrade, is_upgrade, offered_extensions, offered_protocols,
     },
+    client::{BadResponse, check_response},
     deflate::{agreed_deflate, offer_deflate},
     encode::encode,
     head::{Head, HeadLimits, HeadReader},

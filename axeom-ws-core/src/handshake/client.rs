@@ -1,0 +1,128 @@
+//! What a client checks in the answer to its handshake (RFC 6455 §4.1).
+
+use async_tungstenite::tungstenite::handshake::derive_accept_key;
+use http::{Response, StatusCode, header};
+use thiserror::Error;
+
+use super::{
+    check::only,
+    lists::{self, ExtensionOffer},
+};
+
+/// Why a client must fail the connection instead of using it (RFC 6455 §4.1).
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BadResponse {
+    /// The status is not 101.
+    #[error("the server answers {0}, not 101")]
+    Status(StatusCode),
+    /// `Upgrade` is not `websocket`, or `Connection` does not list `Upgrade`.
+    #[error("the server does not upgrade to websocket")]
+    Upgrade,
+    /// `Sec-WebSocket-Accept` is missing, repeated, or made of another key.
+    #[error("the server's Sec-WebSocket-Accept does not belong to the key")]
+    Accept,
+    /// `Sec-WebSocket-Extensions` does not follow its grammar.
+    #[error("the server's Sec-WebSocket-Extensions is malformed")]
+    Extensions,
+}
+
+/// Checks a server's answer to the handshake with this `Sec-WebSocket-Key`, and returns
+/// the extensions it uses. One that the client did not offer, and a second
+/// permessage-deflate, fails the connection: see [`agreed_deflate`](super::agreed_deflate).
+///
+/// # Errors
+/// The first check of RFC 6455 §4.1 that does not hold.
+///
+/// ```
+/// use axeom_ws_core::{handshake::check_response, http::Response};
+///
+/// let response = Response::builder()
+///     .status(101)
+///     .header("Upgrade", "websocket")
+///     .header("Connection", "Upgrade")
+///     .header("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+///     .header("Sec-WebSocket-Extensions", "permessage-deflate")
+///     .body(())?;
+/// let extensions = check_response(&response, "dGhlIHNhbXBsZSBub25jZQ==")?;
+/// assert_eq!(extensions[0].name, "permessage-deflate");
+/// # Ok::<(), axeom_ws_core::BoxError>(())
+/// ```
+pub fn check_response<B>(
+    response: &Response<B>,
+    key: &str,
+) -> Result<Vec<ExtensionOffer>, BadResponse> {
+    let headers = response.headers();
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(BadResponse::Status(response.status()));
+    }
+    let upgrade = only(headers, &header::UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if !upgrade || !lists::has_token(headers, &header::CONNECTION, "upgrade") {
+        return Err(BadResponse::Upgrade);
+    }
+    let accept = derive_accept_key(key.as_bytes());
+    if only(headers, &header::SEC_WEBSOCKET_ACCEPT).is_none_or(|value| *value != *accept) {
+        return Err(BadResponse::Accept);
+    }
+    lists::extensions(headers, &header::SEC_WEBSOCKET_EXTENSIONS)
+        .map_err(|_| BadResponse::Extensions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+    const GOOD: [(&str, &str); 3] = [
+        ("upgrade", "WebSocket"),
+        ("connection", "keep-alive, upgrade"),
+        ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+    ];
+
+    fn check(status: u16, headers: &[&[(&str, &str)]]) -> Result<Vec<ExtensionOffer>, BadResponse> {
+        let response = Response::builder().status(status);
+        let headers = headers.iter().copied().flatten();
+        let response =
+            headers.fold(response, |response, (name, value)| response.header(*name, *value));
+        check_response(&response.body(()).unwrap(), KEY)
+    }
+
+    #[test]
+    fn a_good_answer_has_its_extensions() {
+        assert_eq!(check(101, &[&GOOD]), Ok(vec![]));
+        let extensions = [
+            ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits=9, a"),
+            ("sec-websocket-extensions", "b"),
+        ];
+        let extensions = check(101, &[&GOOD, &extensions]).unwrap();
+        assert_eq!(
+            extensions.iter().map(|one| &*one.name).collect::<String>(),
+            "permessage-deflateab"
+        );
+        assert_eq!(
+            extensions[0].params,
+            [("client_max_window_bits".to_owned(), Some("9".to_owned()))]
+        );
+    }
+
+    #[test]
+    fn an_answer_that_is_not_good_is_refused() {
+        let [upgrade, connection, accept] = GOOD;
+        let other = ("sec-websocket-accept", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        for (status, headers, expected) in [
+            (200, &GOOD[..], BadResponse::Status(StatusCode::OK)),
+            (101, &[connection, accept], BadResponse::Upgrade),
+            (101, &[upgrade, accept], BadResponse::Upgrade),
+            (101, &[("upgrade", "h2c"), connection, accept], BadResponse::Upgrade),
+            (101, &[upgrade, ("connection", "close"), accept], BadResponse::Upgrade),
+            (101, &[upgrade, connection], BadResponse::Accept),
+            (101, &[upgrade, connection, other], BadResponse::Accept),
+            (101, &[upgrade, connection, accept, accept], BadResponse::Accept),
+        ] {
+            assert_eq!(check(status, &[headers]), Err(expected), "{headers:?}");
+        }
+        let broken = [("sec-websocket-extensions", "permessage-deflate;")];
+        assert_eq!(check(101, &[&GOOD, &broken]), Err(BadResponse::Extensions));
+    }
+}
