@@ -187,9 +187,9 @@ pub(crate) struct Partial {
 }
 
 /// How much a message that has `filled` bytes makes room for at a time: as many again, but
-/// at least 16 KiB, and beyond 4 MiB a quarter. Memory follows what was received.
+/// 16 KiB to 1 MiB. Memory follows what was received.
 fn growth(filled: usize) -> usize {
-    filled.clamp(LEAST_GROWTH, (1024 * 1024).max(filled / 4))
+    filled.clamp(LEAST_GROWTH, 1024 * 1024)
 }
 
 const LEAST_GROWTH: usize = 16 * 1024;
