@@ -1,3 +1,6 @@
+mod finish;
+mod gone;
+
 use std::{
     collections::VecDeque,
     future::poll_fn,
@@ -10,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use futures::io::{AsyncRead, AsyncWrite};
 
+use self::gone::{Gone, gone};
 use super::{
     deadlines::{Activity, Deadlines, Due},
     input::{Input, READ_SIZE},
@@ -222,104 +226,6 @@ impl Driver {
     /// Gives the stream up: the handlers that come last do not keep it.
     pub(crate) fn drop_stream(&mut self) {
         self.stream = Box::new(Gone);
-    }
-
-    /// Ends the connection the way its end was begun, and returns what `close` is
-    /// told and what went wrong, if something did.
-    ///
-    /// The close frame that started the closing handshake decides: the peer's, or
-    /// this side's, be it asked for by a handle or the answer to a violation.
-    pub(crate) async fn finish(&mut self) -> (CloseFrame, Option<ConnectionError>) {
-        self.resume();
-        self.deadlines.begin_close(self.timer.now(), self.link.settings());
-        let closing = self.link.closing();
-        let end = if closing.is_some() { None } else { self.end.take().map(|end| *end) };
-        let outcome = match (end, closing) {
-            _ if self.link.flags().cut() => (CloseFrame::abnormal(), None),
-            (Some(End::Closed(frame)), _) => {
-                self.link.answer_close(frame.clone());
-                self.hang_up(false).await;
-                (frame, None)
-            }
-            (Some(End::Violation(violation)), _) => {
-                let frame = CloseFrame::new(violation.close_code(), violation.to_string());
-                self.link.answer_close(frame.clone());
-                self.hang_up(true).await;
-                (frame, Some(violation.into()))
-            }
-            (None, Some(frame)) => {
-                self.await_close().await;
-                match self.end.take().map(|end| *end) {
-                    Some(End::Lost(error @ ConnectionError::CloseTimeout)) => {
-                        (CloseFrame::abnormal(), Some(error))
-                    }
-                    Some(_) => (frame, None),
-                    // A handle had no more patience.
-                    None => (CloseFrame::abnormal(), None),
-                }
-            }
-            (Some(End::Eof) | None, _) => {
-                self.hang_up(false).await;
-                let error = self.write_error.take();
-                let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-                (CloseFrame::abnormal(), Some(error.into()))
-            }
-            (Some(End::Lost(error)), _) => (CloseFrame::abnormal(), Some(error)),
-        };
-        self.link.shut();
-        outcome
-    }
-
-    /// Sends what is queued and ends the sending direction. With `drain`, then takes
-    /// what the peer still sends, so that its stack has no reason to reset the
-    /// connection before it has read the close frame.
-    async fn hang_up(&mut self, drain: bool) {
-        self.closing(|driver, cx| {
-            ready!(driver.poll_close(cx));
-            if drain {
-                ready!(driver.poll_discard(cx));
-            }
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    /// Sends this side's close frame, drops what comes before the peer's, and ends
-    /// the sending direction.
-    async fn await_close(&mut self) {
-        self.closing(|driver, cx| {
-            while driver.end.is_none() {
-                match driver.next_parsed() {
-                    Some(Event::Close(frame)) => driver.end = Some(Box::new(End::Closed(frame))),
-                    Some(_) => {}
-                    None => {
-                        let _ = driver.poll_write(cx);
-                        ready!(driver.poll_read(cx));
-                    }
-                }
-            }
-            driver.poll_close(cx)
-        })
-        .await;
-    }
-
-    /// Repeats `step` until it is ready, or a handle cuts the connection. When the
-    /// closing handshake takes too long the stream is gone, which makes it ready.
-    async fn closing(&mut self, mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<()>) {
-        poll_fn(|cx| {
-            self.resume();
-            loop {
-                let flags = self.link.flags();
-                if flags.cut() || step(self, cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                // A step has written all it could.
-                if self.wait(cx, true, flags) {
-                    return Poll::Pending;
-                }
-            }
-        })
-        .await;
     }
 
     /// The next event in order, from what was read already.
@@ -599,37 +505,6 @@ fn poll_write_once(
     match &slices[..count] {
         [only] => stream.poll_write(cx, only),
         slices => stream.poll_write_vectored(cx, slices),
-    }
-}
-
-/// What is left of a stream that was cut.
-struct Gone;
-
-fn gone() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was terminated")
-}
-
-impl AsyncRead for Gone {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Err(gone()))
-    }
-}
-
-impl AsyncWrite for Gone {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Err(gone()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 

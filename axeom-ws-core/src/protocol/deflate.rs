@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
 
-use super::{Role, inbound::Violation};
+use super::{Role, violation::Violation};
 use crate::{Compression, DeflateParams, Message, SendMessage};
 
 /// What a flushed block ends with. A message is sent without it, and it is put back before
