@@ -6,13 +6,16 @@
 
 mod support;
 
-use axeom_ws::{App, BoxError};
+use axeom_ws::{App, BoxError, Options};
 
 fn main() -> Result<(), BoxError> {
-    let app = App::new().ws("/*", |route| {
-        route.message(async |ws, msg| {
-            let _ = ws.send(msg).await;
-        })
-    });
+    let app = App::new()
+        // Conformance suites cut 4 MiB into fragments of 64 bytes, four times the default.
+        .options(Options::new().max_fragments(128 * 1024))
+        .ws("/*", |route| {
+            route.message(async |ws, msg| {
+                let _ = ws.send(msg).await;
+            })
+        });
     support::serve(app)
 }

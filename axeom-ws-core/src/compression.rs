@@ -3,8 +3,17 @@
 ///
 /// Without server context takeover, the default, a connection holds no compressor: one
 /// per thread serves them all, and a published message is compressed once for all
-/// subscribers whose parameters are the same. See [`server_context_takeover`] and
-/// [`client_context_takeover`] for what the alternatives cost.
+/// subscribers whose parameters are the same. What a connection holds once it has sent and
+/// received a compressed message, in bytes, of which 2 500 are the connection itself (x86-64
+/// Linux, `cargo bench --all-features --bench memory`):
+///
+/// | | bytes |
+/// | --- | ---: |
+/// | off | 2 510 |
+/// | no context takeover | 2 658 |
+/// | [`client_context_takeover`] (default) | 22 691 |
+/// | and [`server_context_takeover`], window bits 15, memory level 8 | 342 245 |
+/// | the same, window bits 10, memory level 3 | 166 244 |
 ///
 /// ```
 /// use axeom_ws_core::{App, Compression, Options};

@@ -60,11 +60,11 @@ impl Hub {
         if let Some(most) = capacity.per_ip {
             // One client is one address, however it is spelled.
             let ip = ip.to_canonical();
-            let count = connections.per_ip.entry(ip).or_default();
-            if *count >= most {
+            let count = connections.per_ip.get(&ip).copied().unwrap_or(0);
+            if count >= most {
                 return Err(Refusal::AtCapacity);
             }
-            *count += 1;
+            connections.per_ip.insert(ip, count + 1);
             counted = Some(ip);
         }
         connections.links.insert(link.id(), Arc::clone(&link));

@@ -28,7 +28,8 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     fn bind(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
 
     /// Runs `task` in the background until it is done. Dropping what this call may
-    /// have created internally must not cancel the task.
+    /// have created internally must not cancel the task, and neither this call nor waking
+    /// the task may run it there and then.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 
     /// Completes after `duration`.

@@ -1,11 +1,12 @@
 use std::{
     fmt,
-    future::{Future, IntoFuture, pending},
+    future::{Future, IntoFuture, pending, poll_fn},
     io,
     net::{SocketAddr, ToSocketAddrs},
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -179,7 +180,13 @@ async fn accept<R: Runtime>(
     service: &Service,
     tasks: &Arc<Tasks>,
 ) {
+    let mut accepted = 0u32;
     loop {
+        accepted = accepted.wrapping_add(1);
+        // A flood of connections must not keep those that are accepted from their turn.
+        if accepted % ACCEPTS_IN_A_ROW == 0 {
+            yield_now().await;
+        }
         match listener.accept().await {
             Ok((stream, remote_addr)) => {
                 let serving = service.serve_stream(runtime.clone(), stream, remote_addr);
@@ -192,6 +199,21 @@ async fn accept<R: Runtime>(
             }
         }
     }
+}
+
+/// After this many connections in a row the other tasks of the thread have a turn.
+const ACCEPTS_IN_A_ROW: u32 = 32;
+
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Whether an error of accept concerns only the connection that was to be accepted.

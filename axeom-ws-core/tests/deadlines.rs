@@ -4,8 +4,11 @@ mod support;
 
 use std::time::Duration;
 
-use axeom_ws_core::{App, CloseCode, ConnectionError, Message, Options, protocol::Event};
-use futures::channel::mpsc;
+use axeom_ws_core::{
+    App, CloseCode, CloseFrame, Closed, ConnectionError, Message, Options, Runtime, Ws,
+    protocol::Event,
+};
+use futures::{StreamExt, channel::mpsc};
 use support::{Peer, World, client_frames};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -188,6 +191,71 @@ fn a_handler_that_waits_to_send_is_released_when_the_peer_is_cut() {
 }
 
 #[test]
+fn a_handler_that_passes_on_that_it_cannot_send_hides_no_cause() {
+    let (tell, mut told) = mpsc::unbounded();
+    let app = App::new().options(Options::new().write_timeout(30 * SECOND).high_water_mark(10)).ws(
+        "/",
+        move |route| {
+            route
+                .message(async |ws, msg| -> Result<(), Closed> {
+                    loop {
+                        ws.send(msg.clone()).await?;
+                    }
+                })
+                .error(move |_, error: ConnectionError| {
+                    let _ = tell.unbounded_send(error.to_string());
+                    async {}
+                })
+        },
+    );
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.accept(0);
+    peer.send_message("over and over");
+    world.settle();
+    world.advance(30 * SECOND);
+    assert_eq!(told.try_recv(), Ok(ConnectionError::WriteTimeout.to_string()));
+}
+
+#[test]
+fn a_busy_handler_keeps_a_close_waiting_for_the_close_timeout_at_most() {
+    let (tick, ticks) = mpsc::unbounded::<()>();
+    let (tell, mut told) = mpsc::unbounded();
+    let ticks = std::sync::Mutex::new(Some(ticks));
+    let app = App::new().ws("/", move |route| {
+        route
+            .message(move |ws: Ws, _| {
+                let mut ticks = ticks.lock().unwrap().take().unwrap();
+                async move {
+                    while ws.send("tick").await.is_ok() {
+                        ticks.next().await;
+                    }
+                }
+            })
+            .close(move |_, code, _| {
+                let _ = tell.unbounded_send(code);
+                async {}
+            })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.send_message("stream to me");
+    peer.send(&[0x88, 0x82, 0, 0, 0, 0, 0x0f, 0xa0]);
+    world.settle();
+    assert_eq!(peer.events(), [Event::Message(Message::from("tick"))]);
+    world.advance(9 * SECOND);
+    tick.unbounded_send(()).unwrap();
+    world.settle();
+    assert_eq!(peer.events(), [Event::Message(Message::from("tick"))]);
+    world.advance(SECOND);
+    assert_eq!(peer.events(), [Event::Close(CloseFrame::new(4000, ""))]);
+    assert!(told.try_recv().is_err());
+    tick.unbounded_send(()).unwrap();
+    world.settle();
+    assert_eq!(told.try_recv(), Ok(CloseCode::from(4000)));
+}
+
+#[test]
 fn a_connection_is_closed_with_1001_at_the_end_of_its_life() {
     let mut connection = Connection::open(Options::new().max_lifetime(3600 * SECOND));
     assert_eq!(connection.events_after(3599 * SECOND), []);
@@ -195,6 +263,43 @@ fn a_connection_is_closed_with_1001_at_the_end_of_its_life() {
     assert!(matches!(&closed[..], [Event::Close(frame)] if frame.code == CloseCode::GOING_AWAY));
     connection.send(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]);
     assert_eq!(connection.told(), [Told::Close(CloseCode::GOING_AWAY)]);
+}
+
+#[test]
+fn a_peer_that_waits_for_a_slow_handler_is_not_taken_for_a_silent_one() {
+    let mut world = World::new();
+    let clock = world.clock.clone();
+    let options = Options::new()
+        .ping_interval(25 * SECOND)
+        .pong_timeout(20 * SECOND)
+        .idle_timeout(60 * SECOND);
+    let app = App::new().options(options).ws("/", move |route| {
+        route.message(move |_, _| {
+            let clock = clock.clone();
+            async move { clock.sleep(600 * SECOND).await }
+        })
+    });
+    let mut peer = world.open(app);
+    // More than is read ahead: a pong behind it would not be seen.
+    peer.send(&client_frames(&vec![Message::from(vec![0; 1024]); 500]));
+    world.settle();
+    world.advance(300 * SECOND);
+    assert!(!peer.is_dropped());
+    assert!(peer.events().iter().all(|event| *event == ping()));
+}
+
+#[test]
+fn a_peer_that_reads_slowly_and_has_not_come_to_the_ping_is_not_cut() {
+    let options = Options::new().ping_interval(25 * SECOND).pong_timeout(20 * SECOND);
+    let mut connection = Connection::open(options);
+    connection.peer.accept(0);
+    connection.send(&client_frames(&[Message::from(vec![1; 60_000])]));
+    for _ in 0..100 {
+        connection.world.advance(SECOND);
+        connection.peer.accept(100);
+        connection.world.settle();
+    }
+    assert!(!connection.peer.is_dropped());
 }
 
 #[test]

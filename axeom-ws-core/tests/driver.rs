@@ -3,18 +3,26 @@
 mod support;
 
 use std::{
+    io,
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axeom_ws_core::{
-    App, CloseCode, CloseFrame, Message, Options, SendStatus, TrySendError, Ws, protocol::Event,
+    App, CloseCode, CloseFrame, ConnectionError, Message, Options, Runtime, SendStatus,
+    TrySendError, Ws, protocol::Event,
 };
-use futures::channel::oneshot;
-use support::{HANDSHAKE, World, client_frames};
+use futures::{
+    channel::{mpsc, oneshot},
+    io::{AsyncRead, AsyncWrite},
+    task::LocalSpawnExt,
+};
+use support::{HANDSHAKE, Stream, World, client_frames};
 
 fn plain_echo() -> App {
     App::new().ws("/", |route| {
@@ -39,6 +47,17 @@ fn pipelined_messages_leave_in_one_write() {
     assert_eq!(peer.take_writes(), 1);
     let expected: Vec<_> = messages.into_iter().map(Event::Message).collect();
     assert_eq!(peer.events(), expected);
+}
+
+#[test]
+fn a_flush_that_takes_several_turns_is_seen_through() {
+    let mut world = World::new();
+    let mut peer = world.open(plain_echo());
+    peer.delay_flush(3);
+    peer.send_message("held back by the stream");
+    world.settle();
+    assert!(peer.is_flushed());
+    assert_eq!(peer.events(), [message("held back by the stream")]);
 }
 
 #[test]
@@ -214,4 +233,275 @@ fn an_idle_connection_waits_for_its_stream_and_one_timer() {
     world.settle();
     assert_eq!(peer.events(), [message("once")]);
     assert_eq!(world.clock.sleepers(), 1);
+}
+
+#[test]
+fn a_handler_that_only_sends_is_told_when_the_peer_is_gone() {
+    let (tell, mut told) = mpsc::unbounded();
+    let tell_close = tell.clone();
+    let app = App::new().ws("/", move |route| {
+        route
+            .message(move |ws: Ws, _| {
+                let tell = tell.clone();
+                async move {
+                    for _ in 0..10_000 {
+                        if ws.send(vec![0; 1024]).await.is_err() {
+                            return;
+                        }
+                    }
+                    let _ = tell.unbounded_send("all was taken".to_owned());
+                }
+            })
+            .close(move |_, code, _| {
+                let _ = tell_close.unbounded_send(code.to_string());
+                async {}
+            })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.accept(0);
+    peer.send_message("begin");
+    world.settle();
+    peer.reset();
+    world.settle();
+    assert_eq!(told.try_recv().unwrap(), "1006");
+}
+
+/// Holds what is written until it is flushed, as TLS may.
+struct Buffered {
+    stream: Stream,
+    held: Vec<u8>,
+}
+
+impl AsyncRead for Buffered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Buffered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.held.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while !this.held.is_empty() {
+            let n = ready!(Pin::new(&mut this.stream).poll_write(cx, &this.held))?;
+            this.held.drain(..n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
+
+#[test]
+fn a_flush_that_has_to_wait_is_finished_later() {
+    let mut world = World::new();
+    let app = plain_echo().options(Options::new().ping_interval(None));
+    let service = app.build().unwrap();
+    let mut peer = world.connect_through(&service, |stream| Buffered { stream, held: Vec::new() });
+    peer.send(HANDSHAKE);
+    world.settle();
+    peer.take();
+    peer.accept(10);
+    peer.send_message("more than ten bytes");
+    world.settle();
+    peer.accept(usize::MAX);
+    world.settle();
+    assert_eq!(peer.events(), [message("more than ten bytes")]);
+    // A peer that takes nothing is found all the same.
+    peer.accept(0);
+    peer.send_message("and again");
+    world.settle();
+    world.advance(Duration::from_secs(30));
+    assert!(peer.is_dropped());
+}
+
+#[test]
+fn a_socket_goes_on_while_the_peer_does_not_answer_the_close() {
+    let mut world = World::new();
+    let (clock, (tell, mut told)) = (world.clock.clone(), mpsc::unbounded());
+    let app = App::new().ws("/", move |route| {
+        route.socket(move |socket| {
+            let (clock, tell) = (clock.clone(), tell.clone());
+            async move {
+                socket.close(1000, "");
+                clock.sleep(Duration::from_secs(1)).await;
+                let _ = tell.unbounded_send(());
+            }
+        })
+    });
+    let _peer = world.open(app);
+    world.advance(Duration::from_secs(2));
+    assert!(told.try_recv().is_ok(), "the handler stands still");
+}
+
+#[test]
+fn a_protocol_callback_that_panics_is_answered_with_500() {
+    let app =
+        App::new().ws("/", |route| route.select_protocol(|offered| Some(offered[7].to_owned())));
+    let mut world = World::new();
+    let mut peer = world.connect(&app.build().unwrap());
+    peer.send(HANDSHAKE);
+    world.settle();
+    assert!(peer.take().starts_with(b"HTTP/1.1 500 "));
+}
+
+#[test]
+fn terminate_cuts_at_once_though_the_peer_has_ended_and_the_handler_has_not() {
+    let (give, mut got) = mpsc::unbounded();
+    let app = App::new().ws("/", move |route| {
+        route.message(move |ws: Ws, _| {
+            let _ = give.unbounded_send(ws);
+            std::future::pending::<()>()
+        })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.send_message("hold on");
+    peer.end();
+    world.settle();
+    assert!(!peer.is_dropped());
+    got.try_recv().unwrap().terminate();
+    world.settle();
+    assert!(peer.is_dropped());
+}
+
+/// How far `count` got beyond zero when another task of the thread had its turn.
+fn next_turn(world: &World, count: &Arc<AtomicUsize>) -> Arc<AtomicUsize> {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let (count, other) = (Arc::clone(count), Arc::clone(&seen));
+    let waits = std::future::poll_fn(move |cx| {
+        other.store(count.load(Ordering::Relaxed), Ordering::Relaxed);
+        if other.load(Ordering::Relaxed) > 0 {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    });
+    world.spawner().spawn_local(waits).unwrap();
+    seen
+}
+
+#[test]
+fn a_flood_of_small_messages_lets_others_have_a_turn() {
+    let handled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&handled);
+    let app = App::new().ws("/", move |route| {
+        route.message(move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async {}
+        })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.send(&client_frames(&vec![Message::from(""); 100_000]));
+    let seen = next_turn(&world, &handled);
+    world.settle();
+    assert_eq!(handled.load(Ordering::Relaxed), 100_000);
+    assert!((1..10_000).contains(&seen.load(Ordering::Relaxed)), "{seen:?}");
+}
+
+/// Queues a message with every write, as another thread could.
+struct Fed {
+    stream: Stream,
+    ws: Arc<Mutex<Option<Ws>>>,
+    writes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Fed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Fed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(ws) = &*self.ws.lock().unwrap() {
+            if self.writes.fetch_add(1, Ordering::Relaxed) < 10_000 {
+                ws.try_send("one more").unwrap();
+            }
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
+
+#[test]
+fn a_connection_that_is_fed_without_end_lets_others_have_a_turn() {
+    let ws = Arc::new(Mutex::new(None));
+    let give = Arc::clone(&ws);
+    let app = App::new().ws("/", move |route| {
+        route.message(move |ws, _| {
+            *give.lock().unwrap() = Some(ws.clone());
+            async move {
+                let _ = ws.send("the first").await;
+            }
+        })
+    });
+    let mut world = World::new();
+    let writes = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&writes);
+    let mut peer =
+        world.connect_through(&app.build().unwrap(), |stream| Fed { stream, ws, writes: count });
+    peer.send(HANDSHAKE);
+    world.settle();
+    peer.send_message("begin");
+    let seen = next_turn(&world, &writes);
+    world.settle();
+    assert_eq!(writes.load(Ordering::Relaxed), 10_001);
+    assert!((1..100).contains(&seen.load(Ordering::Relaxed)), "{seen:?}");
+}
+
+#[test]
+fn a_lost_connection_is_told_alike_whatever_the_runtime_says_of_its_end() {
+    let (tell, mut told) = mpsc::unbounded();
+    let app = App::new().ws("/", move |route| {
+        route.error(move |_, error: ConnectionError| {
+            let _ = tell.unbounded_send(error.to_string());
+            async {}
+        })
+    });
+    let service = app.build().unwrap();
+    let mut world = World::new();
+    for error in [None, Some(io::ErrorKind::NotConnected)] {
+        let mut peer = world.connect(&service);
+        peer.send(HANDSHAKE);
+        world.settle();
+        if let Some(error) = error {
+            peer.fail_close(error);
+        }
+        peer.end();
+        world.settle();
+    }
+    assert_eq!(told.try_recv().unwrap(), told.try_recv().unwrap());
 }

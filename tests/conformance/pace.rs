@@ -101,6 +101,8 @@ impl AsyncRead for Flood {
                 after.iter().chain(before).cycle().take(usize::MAX)
             }
         };
+        // As a socket would, so that a server that reads without end fails within its memory.
+        let bytes = bytes.take(64 * 1024);
         let n = buf.iter_mut().zip(bytes).map(|(to, from)| *to = *from).count();
         state.sent.fetch_add(n, Ordering::SeqCst);
         Poll::Ready(Ok(n))

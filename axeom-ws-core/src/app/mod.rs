@@ -128,6 +128,9 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// A [`Rejection`] is sent to the client as it is; any other error, and a panic, as
     /// 500 without detail. Derives run in order, after the request was found to be a
     /// valid handshake.
+    ///
+    /// A page in a browser is not shown the response to a failed handshake. To tell it why,
+    /// accept, and close in `open` with a code of 4000 to 4999 and a reason.
     pub fn derive<T, F, Fut>(self, derive: F) -> App<With<T, D>>
     where
         T: Send + Sync + 'static,
@@ -210,14 +213,16 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self
     }
 
-    /// How large a request head may be. Default 16 KiB, 100 headers, and 8 KiB for the
+    /// How large a request head may be. Of the whole app: inside a group it has no effect.
+    /// Default 16 KiB, 100 headers, and 8 KiB for the
     /// request line.
     pub fn head_limits(mut self, limits: HeadLimits) -> Self {
         self.head_limits = limits;
         self
     }
 
-    /// How long a client may take to send its request head, and to read the answer.
+    /// How long a client may take to send its request head, and to read the answer. What
+    /// derives take is theirs to limit. Of the whole app: inside a group it has no effect.
     /// Default 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
@@ -225,15 +230,15 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     }
 
     /// The most connections at a time; a further handshake is answered with 503 and
-    /// `Retry-After`. Default: no limit.
+    /// `Retry-After`. Of the whole app: inside a group it has no effect. Default: no limit.
     pub fn max_connections(mut self, most: usize) -> Self {
         self.capacity.all = Some(most);
         self
     }
 
     /// The most connections at a time from one IP address; a further handshake is answered
-    /// with 503 and `Retry-After`. Default: no limit. Behind a proxy all connections have
-    /// the proxy's address.
+    /// with 503 and `Retry-After`. Of the whole app: inside a group it has no effect.
+    /// Default: no limit. Behind a proxy all connections have the proxy's address.
     pub fn max_connections_per_ip(mut self, most: usize) -> Self {
         self.capacity.per_ip = Some(most);
         self

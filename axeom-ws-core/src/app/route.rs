@@ -106,7 +106,7 @@ impl<D, E> Route<D, E> {
     }
 
     /// Chooses a subprotocol among those a client offers, in its order of preference.
-    /// An answer that was not offered counts as none.
+    /// An answer that was not offered counts as none; a panic is answered with 500.
     pub fn select_protocol(
         mut self,
         choose: impl Fn(&[&str]) -> Option<String> + Send + Sync + 'static,

@@ -7,7 +7,24 @@ use crate::AppError;
 
 /// Finds the value of a path: static segments before `:param`, before a trailing `*`.
 pub(crate) struct Router<T> {
-    routes: matchit::Router<Entry<T>>,
+    root: Node<T>,
+}
+
+/// What may follow a common beginning of paths.
+struct Node<T> {
+    fixed: HashMap<Box<str>, Node<T>>,
+    param: Option<Box<Param<T>>>,
+    /// The route that ends here with a `*`.
+    tail: Option<Entry<T>>,
+    /// The route that ends here.
+    end: Option<Entry<T>>,
+}
+
+struct Param<T> {
+    name: Arc<str>,
+    /// The first route that called it so.
+    path: String,
+    node: Node<T>,
 }
 
 struct Entry<T> {
@@ -19,62 +36,43 @@ struct Entry<T> {
 /// The name of the tail that a `*` matches.
 const TAIL: &str = "*";
 
-impl<T: Clone> Router<T> {
+impl<T> Default for Node<T> {
+    fn default() -> Self {
+        Self { fixed: HashMap::new(), param: None, tail: None, end: None }
+    }
+}
+
+impl<T> Router<T> {
     /// A router of these routes, each a path and its value.
     pub(crate) fn new(routes: impl IntoIterator<Item = (String, T)>) -> Result<Self, AppError> {
-        let mut router = matchit::Router::new();
-        let mut names_at = HashMap::new();
-        let mut roots = Vec::new();
+        let mut root = Node::default();
         for (path, value) in routes {
-            let failed = |reason: String| AppError::Route { path: path.clone(), reason };
-            let pattern = Pattern::parse(&path).map_err(failed)?;
-            pattern.check_names(&path, &mut names_at).map_err(failed)?;
-            let entry = |value| Entry { names: pattern.names.clone(), value };
-            if let Some(root) = pattern.root {
-                roots.push((root, entry(value.clone())));
-            }
-            router
-                .insert(pattern.matched, entry(value))
-                .map_err(|_| failed("another route has the same path".to_owned()))?;
+            root.insert(&path, value).map_err(|reason| AppError::Route { path, reason })?;
         }
-        // A tail may be empty, but a route of its own goes first.
-        for (root, entry) in roots {
-            let _ = router.insert(root, entry);
-        }
-        Ok(Self { routes: router })
+        Ok(Self { root })
     }
 
     /// The value of a path, with its decoded parameters.
     pub(crate) fn find(&self, path: &str) -> Option<(&T, Params)> {
-        let found = self.routes.at(path).ok()?;
-        let mut values = found.params.iter().map(|(_, value)| value);
-        let params = found.value.names.iter().map(|name| {
-            let value = values.next().unwrap_or_default();
+        let mut values = Vec::new();
+        let found = self.root.find(Some(path.strip_prefix('/')?), &mut values)?;
+        let params = found.names.iter().zip(values).map(|(name, value)| {
             (Arc::clone(name), percent_decode_str(value).decode_utf8_lossy().into())
         });
-        Some((&found.value.value, Params::new(params.collect())))
+        Some((&found.value, Params::new(params.collect())))
     }
 }
 
-struct Pattern {
-    /// The path as `matchit` spells it.
-    matched: String,
-    /// What a trailing `*` matches when it matches nothing.
-    root: Option<String>,
-    names: Arc<[Arc<str>]>,
-}
-
-impl Pattern {
-    fn parse(path: &str) -> Result<Self, String> {
+impl<T> Node<T> {
+    fn insert(&mut self, path: &str, value: T) -> Result<(), String> {
         let Some(segments) = path.strip_prefix('/') else {
             return Err("a path starts with /".to_owned());
         };
-        let mut pattern = String::new();
+        let mut node = self;
         let mut names: Vec<Arc<str>> = Vec::new();
-        let mut root = None;
         let mut segments = segments.split('/').peekable();
+        let mut place = None;
         while let Some(segment) = segments.next() {
-            pattern.push('/');
             if let Some(name) = segment.strip_prefix(':') {
                 let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
                 if name.is_empty() || !name.chars().all(word) {
@@ -83,44 +81,58 @@ impl Pattern {
                 if names.iter().any(|known| **known == *name) {
                     return Err(format!("it has two parameters {segment}"));
                 }
-                pattern.push_str(&format!("{{{name}}}"));
-                names.push(name.into());
+                let param = node.param.get_or_insert_with(|| {
+                    let node = Node::default();
+                    Box::new(Param { name: name.into(), path: path.to_owned(), node })
+                });
+                // One position has one name for its parameter, in all routes.
+                if *param.name != *name {
+                    let Param { name, path, .. } = &**param;
+                    return Err(format!("{segment} is called :{name} in {path}; use one name"));
+                }
+                names.push(Arc::clone(&param.name));
+                node = &mut param.node;
             } else if segment == TAIL {
                 if segments.peek().is_some() {
                     return Err("* must be the last segment".to_owned());
                 }
-                root = Some(pattern.clone());
-                pattern.push_str("{*tail}");
                 names.push(TAIL.into());
+                place = Some(&mut node.tail);
+                break;
             } else {
-                pattern.push_str(&segment.replace('{', "{{").replace('}', "}}"));
+                node = node.fixed.entry(segment.into()).or_default();
             }
         }
-        Ok(Self { matched: pattern, root, names: names.into() })
+        let place = match place {
+            Some(tail) => tail,
+            None => &mut node.end,
+        };
+        if place.is_some() {
+            return Err("another route has the same path".to_owned());
+        }
+        *place = Some(Entry { names: names.into(), value });
+        Ok(())
     }
 
-    /// One position has one name for its parameter, in all routes.
-    fn check_names(
-        &self,
-        path: &str,
-        names_at: &mut HashMap<String, (Arc<str>, String)>,
-    ) -> Result<(), String> {
-        let mut before = String::new();
-        for (segment, spelled) in self.matched.split('/').zip(path.split('/')) {
-            before.push('/');
-            if spelled.starts_with(':') {
-                let (known, other) = names_at
-                    .entry(before.clone())
-                    .or_insert_with(|| (spelled.into(), path.to_owned()));
-                if **known != *spelled {
-                    return Err(format!("{spelled} is called {known} in {other}; use one name"));
-                }
-                before.push(':');
-            } else {
-                before.push_str(segment);
-            }
+    /// The route of `rest`, the segments that are left; `None` after the last one. Each
+    /// node is visited at most once.
+    fn find<'p>(&self, rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<&Entry<T>> {
+        let Some(rest) = rest else { return self.end.as_ref() };
+        let (segment, after) = match rest.split_once('/') {
+            Some((segment, after)) => (segment, Some(after)),
+            None => (rest, None),
+        };
+        if let found @ Some(_) = self.fixed.get(segment).and_then(|node| node.find(after, values)) {
+            return found;
         }
-        Ok(())
+        if let Some(param) = self.param.as_ref().filter(|_| !segment.is_empty()) {
+            values.push(segment);
+            if let found @ Some(_) = param.node.find(after, values) {
+                return found;
+            }
+            values.pop();
+        }
+        self.tail.as_ref().inspect(|_| values.push(rest))
     }
 }
 
@@ -148,6 +160,19 @@ mod tests {
         assert_eq!(find("/other/deep", "*"), ("/*".into(), "other/deep".into()));
         assert_eq!(find("/", "*"), ("/*".into(), "".into()));
         assert!(router.find("no-slash").is_none());
+    }
+
+    #[test]
+    fn a_param_and_a_tail_may_have_the_same_place() {
+        let router = router(&["/chat/*", "/chat/:room", "/*", "/:a/*", "/:a/:b/c"]).unwrap();
+        let find = |path, param| find(&router, path, param).unwrap();
+        assert_eq!(find("/chat/x", "room"), ("/chat/:room".into(), "x".into()));
+        assert_eq!(find("/chat/x/y", "*"), ("/chat/*".into(), "x/y".into()));
+        assert_eq!(find("/chat/x/c", "*"), ("/chat/*".into(), "x/c".into()));
+        assert_eq!(find("/chat", "*"), ("/*".into(), "chat".into()));
+        assert_eq!(find("/x/y/c", "b"), ("/:a/:b/c".into(), "y".into()));
+        assert_eq!(find("/x/y/d", "*"), ("/:a/*".into(), "y/d".into()));
+        assert_eq!(find("//x", "*"), ("/*".into(), "/x".into()));
     }
 
     #[test]

@@ -1,5 +1,10 @@
 use std::{
-    fmt, future::Future, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -178,7 +183,11 @@ impl Service {
                 return Err(Refusal::Failed.into_response());
             }
         };
-        let admitted = self.admit(route, &handshake.request, remote_addr);
+        let admit = || self.admit(route, &handshake.request, remote_addr);
+        let admitted = panic::catch_unwind(AssertUnwindSafe(admit)).unwrap_or_else(|_| {
+            tracing::error!(path = handshake.request.uri().path(), "select_protocol panicked");
+            Err(Refusal::Failed)
+        });
         let Admitted { registration, protocol, extensions, deflate } =
             admitted.map_err(Refusal::into_response)?;
 

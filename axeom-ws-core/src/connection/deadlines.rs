@@ -15,6 +15,8 @@ pub(super) struct Deadlines {
     /// When a blocked write must have made progress.
     write: Option<Instant>,
     lifetime: Option<Instant>,
+    /// When the peer's close frame is answered, even if a handler is still busy.
+    answer: Option<Instant>,
     /// When the closing handshake must be over.
     close: Option<Instant>,
 }
@@ -22,7 +24,7 @@ pub(super) struct Deadlines {
 /// What a connection did since it was last asked, as marks that cost nothing to set.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Bytes came.
+    /// Bytes came, or the peer was seen to take some.
     pub(super) received: bool,
     /// A message came.
     pub(super) heard: bool,
@@ -41,6 +43,8 @@ pub(super) enum Due {
     Stuck,
     /// The connection is as old as it may become.
     Lifetime,
+    /// A handler has kept the peer's close frame waiting for too long.
+    NotAnswered,
     /// The closing handshake took too long.
     NotClosed,
 }
@@ -58,8 +62,14 @@ impl Deadlines {
             quiet: 0,
             write: None,
             lifetime: settings.max_lifetime.and_then(|after| now.checked_add(after)),
+            answer: None,
             close: None,
         }
+    }
+
+    /// The peer's close frame came while a handler was busy.
+    pub(super) fn await_answer(&mut self, now: Instant, settings: &Settings) {
+        self.answer = now.checked_add(settings.close_timeout);
     }
 
     /// Nothing more is expected from the peer.
@@ -70,13 +80,14 @@ impl Deadlines {
     /// The closing handshake begins; its own deadline takes the place of all others.
     pub(super) fn begin_close(&mut self, now: Instant, settings: &Settings) {
         self.stop_listening();
-        (self.write, self.lifetime) = (None, None);
+        (self.write, self.lifetime, self.answer) = (None, None, None);
         self.close = now.checked_add(settings.close_timeout);
     }
 
     /// The nearest deadline.
     pub(super) fn next(&self) -> Option<Instant> {
-        let all = [self.ping, self.pong, self.idle, self.write, self.lifetime, self.close];
+        let all =
+            [self.ping, self.pong, self.idle, self.write, self.lifetime, self.answer, self.close];
         all.into_iter().flatten().min()
     }
 
@@ -102,6 +113,10 @@ impl Deadlines {
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
         if passed(self.close) {
             return Some(Due::NotClosed);
+        }
+        if passed(self.answer) {
+            self.answer = None;
+            return Some(Due::NotAnswered);
         }
         if passed(self.write) {
             return Some(Due::Stuck);

@@ -1,3 +1,6 @@
+mod finish;
+mod gone;
+
 use std::{
     collections::VecDeque,
     future::poll_fn,
@@ -10,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use futures::io::{AsyncRead, AsyncWrite};
 
+use self::gone::{Gone, gone};
 use super::{
     deadlines::{Activity, Deadlines, Due},
     input::{Input, READ_SIZE},
@@ -47,10 +51,12 @@ pub(crate) struct Driver {
     timer: Timer,
     deadlines: Deadlines,
     activity: Activity,
+    /// The stream may hold back what was written until it is flushed.
+    unflushed: bool,
     /// The link does not hold this task's waker.
     running: bool,
-    /// Reads since the task last waited.
-    reads: u32,
+    /// What was done since the task last waited; see [`TURN`].
+    work: u32,
     /// Times congestion ended without a `drain` event so far.
     drains: u32,
     end: Option<Box<End>>,
@@ -79,8 +85,10 @@ enum End {
 const READ_AHEAD: usize = 64 * 1024;
 const EVENT_COST: usize = 64;
 
-/// After this many reads in a row the other tasks of the thread have a turn.
-const READS_IN_A_ROW: u32 = 32;
+/// After this much work in a row the other tasks of the thread have a turn: an event is
+/// one unit, a read or write as many as would take its time.
+const TURN: u32 = 4096;
+const READ_OR_WRITE: u32 = 128;
 
 /// The most slices handed to one vectored write.
 const SLICES: usize = 64;
@@ -108,8 +116,9 @@ impl Driver {
             input: Input::new(read_ahead),
             ahead: None,
             writing: None,
+            unflushed: false,
             running: true,
-            reads: 0,
+            work: 0,
             drains: 0,
             end: None,
             write_error: None,
@@ -136,6 +145,13 @@ impl Driver {
                 self.drains -= 1;
                 return Poll::Ready(Incoming::Drain);
             }
+            if self.poll_turn(cx, 1).is_pending() {
+                let blocked = self.poll_write(cx).is_pending();
+                if self.wait(cx, blocked, flags) {
+                    return Poll::Pending;
+                }
+                continue;
+            }
             match self.next_parsed() {
                 Some(Event::Message(message)) => return Poll::Ready(Incoming::Message(message)),
                 Some(Event::Ping(payload)) => return Poll::Ready(Incoming::Ping(payload)),
@@ -160,7 +176,7 @@ impl Driver {
     pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) {
         loop {
             let flags = self.link.flags();
-            if flags.cut() && self.end.is_none() {
+            if flags.cut() && !self.is_lost() {
                 self.cut(gone().into());
             }
             while self.kept() < READ_AHEAD {
@@ -168,10 +184,13 @@ impl Driver {
                 self.keep(event);
             }
             let blocked = self.poll_write(cx).is_pending();
-            let wants_more = self.end.is_none()
-                && !self.inbound.is_ended()
-                && self.kept() + self.inbound.held() < READ_AHEAD;
-            let read = wants_more && self.poll_read(cx).is_ready();
+            let has_more = self.end.is_none() && !self.inbound.is_ended();
+            let wants_more = self.kept() + self.inbound.held() < READ_AHEAD;
+            if has_more && !wants_more {
+                // Now the peer waits for the handler, and cannot be heard.
+                self.activity = Activity { received: true, heard: true };
+            }
+            let read = has_more && wants_more && self.poll_read(cx).is_ready();
             if !read && self.wait(cx, blocked, flags) {
                 return;
             }
@@ -189,110 +208,24 @@ impl Driver {
     /// Drops the stream at once; whoever still reads or writes finds it gone.
     fn cut(&mut self, error: ConnectionError) {
         self.stream = Box::new(Gone);
+        self.lost(error);
+    }
+
+    /// Nothing comes, and nothing can be sent any more: a handler that goes on sending is
+    /// told.
+    fn lost(&mut self, error: ConnectionError) {
+        self.writing = None;
+        self.link.shut();
         self.end = Some(Box::new(End::Lost(error)));
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(self.end.as_deref(), Some(End::Lost(_)))
     }
 
     /// Gives the stream up: the handlers that come last do not keep it.
     pub(crate) fn drop_stream(&mut self) {
         self.stream = Box::new(Gone);
-    }
-
-    /// Ends the connection the way its end was begun, and returns what `close` is
-    /// told and what went wrong, if something did.
-    ///
-    /// The close frame that started the closing handshake decides: the peer's, or
-    /// this side's, be it asked for by a handle or the answer to a violation.
-    pub(crate) async fn finish(&mut self) -> (CloseFrame, Option<ConnectionError>) {
-        self.resume();
-        self.deadlines.begin_close(self.timer.now(), self.link.settings());
-        let closing = self.link.closing();
-        let end = if closing.is_some() { None } else { self.end.take().map(|end| *end) };
-        let outcome = match (end, closing) {
-            _ if self.link.flags().cut() => (CloseFrame::abnormal(), None),
-            (Some(End::Closed(frame)), _) => {
-                self.link.answer_close(frame.clone());
-                self.hang_up(false).await;
-                (frame, None)
-            }
-            (Some(End::Violation(violation)), _) => {
-                let frame = CloseFrame::new(violation.close_code(), violation.to_string());
-                self.link.answer_close(frame.clone());
-                self.hang_up(true).await;
-                (frame, Some(violation.into()))
-            }
-            (None, Some(frame)) => {
-                self.await_close().await;
-                match self.end.take().map(|end| *end) {
-                    Some(End::Lost(error @ ConnectionError::CloseTimeout)) => {
-                        (CloseFrame::abnormal(), Some(error))
-                    }
-                    Some(_) => (frame, None),
-                    // A handle had no more patience.
-                    None => (CloseFrame::abnormal(), None),
-                }
-            }
-            (Some(End::Eof) | None, _) => {
-                self.hang_up(false).await;
-                let error = self.write_error.take();
-                let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-                (CloseFrame::abnormal(), Some(error.into()))
-            }
-            (Some(End::Lost(error)), _) => (CloseFrame::abnormal(), Some(error)),
-        };
-        self.link.shut();
-        outcome
-    }
-
-    /// Sends what is queued and ends the sending direction. With `drain`, then takes
-    /// what the peer still sends, so that its stack has no reason to reset the
-    /// connection before it has read the close frame.
-    async fn hang_up(&mut self, drain: bool) {
-        self.closing(|driver, cx| {
-            ready!(driver.poll_close(cx));
-            if drain {
-                ready!(driver.poll_discard(cx));
-            }
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    /// Sends this side's close frame, drops what comes before the peer's, and ends
-    /// the sending direction.
-    async fn await_close(&mut self) {
-        self.closing(|driver, cx| {
-            while driver.end.is_none() {
-                match driver.next_parsed() {
-                    Some(Event::Close(frame)) => driver.end = Some(Box::new(End::Closed(frame))),
-                    Some(_) => {}
-                    None => {
-                        let _ = driver.poll_write(cx);
-                        ready!(driver.poll_read(cx));
-                    }
-                }
-            }
-            driver.poll_close(cx)
-        })
-        .await;
-    }
-
-    /// Repeats `step` until it is ready, or a handle cuts the connection. When the
-    /// closing handshake takes too long the stream is gone, which makes it ready.
-    async fn closing(&mut self, mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<()>) {
-        poll_fn(|cx| {
-            self.resume();
-            loop {
-                let flags = self.link.flags();
-                if flags.cut() || step(self, cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                // A step has written all it could.
-                if self.wait(cx, true, flags) {
-                    return Poll::Pending;
-                }
-            }
-        })
-        .await;
     }
 
     /// The next event in order, from what was read already.
@@ -327,6 +260,9 @@ impl Driver {
 
     /// Keeps an event until the handlers are ready for it.
     fn keep(&mut self, event: Event) {
+        if let Event::Close(_) = event {
+            self.deadlines.await_answer(self.timer.now(), self.link.settings());
+        }
         let ahead = self.ahead.get_or_insert_default();
         ahead.bytes += cost(&event);
         ahead.events.push_back(event);
@@ -358,7 +294,7 @@ impl Driver {
         if self.end.is_some() {
             return Poll::Pending;
         }
-        ready!(self.poll_turn(cx));
+        ready!(self.poll_turn(cx, READ_OR_WRITE));
         let direct = self.input.is_empty();
         let result = match self.inbound.room().filter(|_| direct) {
             Some(room) => {
@@ -391,15 +327,15 @@ impl Driver {
             Ok(0) => self.end = Some(Box::new(End::Eof)),
             Ok(_) => self.activity.received = true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.end = Some(Box::new(End::Lost(error.into()))),
+            Err(error) => self.lost(error.into()),
         }
         Poll::Ready(())
     }
 
     /// Pending when it is another task's turn.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.reads += 1;
-        if self.reads <= READS_IN_A_ROW {
+    fn poll_turn(&mut self, cx: &mut Context<'_>, work: u32) -> Poll<()> {
+        self.work = self.work.saturating_add(work);
+        if self.work <= TURN {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
@@ -409,7 +345,7 @@ impl Driver {
     /// Reads and forgets until the peer has no more to say.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            ready!(self.poll_turn(cx));
+            ready!(self.poll_turn(cx, READ_OR_WRITE));
             self.input.consume(usize::MAX);
             let n = ready!(Pin::new(&mut self.stream).poll_read(cx, self.input.room()));
             if n.is_err() || n.is_ok_and(|n| n == 0) {
@@ -418,9 +354,10 @@ impl Driver {
         }
     }
 
-    /// Writes all there is. Pending while the stream takes no more.
+    /// Writes all there is. Pending while the stream takes no more, or when it is another
+    /// task's turn.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut written = false;
+        let mut again = false;
         loop {
             let mut frames = match self.writing.take() {
                 Some(frames) => *frames,
@@ -429,11 +366,17 @@ impl Driver {
             if frames.is_empty() {
                 break;
             }
+            // Other threads may queue as fast as this one writes.
+            if std::mem::replace(&mut again, true) && self.poll_turn(cx, READ_OR_WRITE).is_pending()
+            {
+                self.writing = Some(Box::new(frames));
+                return Poll::Pending;
+            }
             while !frames.is_empty() && self.write_error.is_none() {
                 match poll_write_once(&mut self.stream, &frames, cx) {
                     Poll::Ready(Ok(0)) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
                     Poll::Ready(Ok(n)) => {
-                        written = true;
+                        self.unflushed = true;
                         frames.advance(n);
                         self.account(n, false);
                     }
@@ -446,23 +389,39 @@ impl Driver {
                     }
                 }
             }
-            // After an error nobody will read the rest; the receiving direction says when
-            // the connection is over.
-            if !frames.is_empty() {
-                self.account(frames.len(), false);
+            if self.write_error.is_some() {
+                return self.give_up_writing();
             }
         }
-        if written {
-            if let Err(error) = ready!(Pin::new(&mut self.stream).poll_flush(cx)) {
+        if self.unflushed {
+            let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx) else {
+                self.account(0, true);
+                return Poll::Pending;
+            };
+            self.unflushed = false;
+            if let Err(error) = flushed {
                 self.write_error = Some(error);
+                return self.give_up_writing();
+            }
+            if self.deadlines.is_blocked() {
+                self.account(0, false);
             }
         }
         Poll::Ready(())
     }
 
+    /// After an error nobody will read the rest, and nothing more can be sent; the
+    /// receiving direction says when the connection is over.
+    fn give_up_writing(&mut self) -> Poll<()> {
+        self.unflushed = false;
+        self.link.shut();
+        self.account(0, false);
+        Poll::Ready(())
+    }
+
     /// Ready if a deadline passed and something follows from it.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if matches!(self.end.as_deref(), Some(End::Lost(_))) {
+        if self.is_lost() {
             return Poll::Pending;
         }
         if self.end.is_some() || self.inbound.is_ended() {
@@ -483,6 +442,12 @@ impl Driver {
                     self.link.close(frame);
                 }
                 Due::NoPong => self.cut(ConnectionError::PongTimeout),
+                Due::NotAnswered => {
+                    let last = self.ahead.as_ref().and_then(|ahead| ahead.events.back());
+                    if let Some(Event::Close(frame)) = last {
+                        self.link.answer_close(frame.clone());
+                    }
+                }
                 Due::NotClosed => self.cut(ConnectionError::CloseTimeout),
                 Due::Stuck => self.cut(ConnectionError::WriteTimeout),
             }
@@ -491,6 +456,8 @@ impl Driver {
     }
 
     fn account(&mut self, written: usize, blocked: bool) {
+        // Room after there was none: the peer has taken something.
+        self.activity.received |= written > 0 && self.deadlines.is_blocked();
         if blocked != self.deadlines.is_blocked() || (blocked && written > 0) {
             let now = blocked.then(|| self.timer.now());
             self.deadlines.set_blocked(now, self.link.settings());
@@ -501,8 +468,12 @@ impl Driver {
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.poll_write(cx));
         if self.write_error.is_none() {
-            if let Err(error) = ready!(Pin::new(&mut self.stream).poll_close(cx)) {
-                self.write_error = Some(error);
+            match ready!(Pin::new(&mut self.stream).poll_close(cx)) {
+                // The peer is gone altogether, which not every runtime calls an error.
+                Err(error) if error.kind() != io::ErrorKind::NotConnected => {
+                    self.write_error = Some(error);
+                }
+                _ => {}
             }
         }
         Poll::Ready(())
@@ -518,7 +489,7 @@ impl Driver {
             return false;
         }
         self.running = false;
-        self.reads = 0;
+        self.work = 0;
         true
     }
 }
@@ -534,37 +505,6 @@ fn poll_write_once(
     match &slices[..count] {
         [only] => stream.poll_write(cx, only),
         slices => stream.poll_write_vectored(cx, slices),
-    }
-}
-
-/// What is left of a stream that was cut.
-struct Gone;
-
-fn gone() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was terminated")
-}
-
-impl AsyncRead for Gone {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Err(gone()))
-    }
-}
-
-impl AsyncWrite for Gone {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Err(gone()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 

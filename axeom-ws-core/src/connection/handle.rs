@@ -5,7 +5,9 @@ use super::{
     call::Call,
     driver::{Driver, Incoming},
 };
-use crate::{CloseCode, CloseFrame, ConnectionError, Handler, registry::Registration, telemetry};
+use crate::{
+    CloseCode, CloseFrame, Closed, ConnectionError, Handler, registry::Registration, telemetry,
+};
 
 /// Runs a connection from `open` to `close`.
 pub(crate) async fn run_handler<D, H>(
@@ -45,14 +47,17 @@ pub(crate) async fn run_handler<D, H>(
         };
     }
 
-    if done.is_err() {
+    // A handler that passes on that its own connection is closed has not failed.
+    let told = |error: &ConnectionError| matches!(error, ConnectionError::Handler(error) if error.is::<Closed>() && link.is_closed());
+    let failed = done.err().filter(|error| !told(error));
+    if failed.is_some() {
         link.close(internal_error());
     }
     registration.leave_topics();
     // What follows happens once, so it may take room of its own.
     let (frame, error) = Box::pin(driver.finish()).await;
     driver.drop_stream();
-    if let Some(error) = done.err().or(error) {
+    if let Some(error) = failed.or(error) {
         tracing::debug!(%error, "connection failed");
         report(Call::new(|| handler.error(session, ws.clone(), error)).await);
     }

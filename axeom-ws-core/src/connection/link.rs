@@ -313,6 +313,8 @@ impl Link {
         state.outbound.take();
         state.in_flight = 0;
         state.parked = None;
+        // Backpressure ends without a `drain`: there is nothing to go on with.
+        self.flags.fetch_and(!CONGESTED, Ordering::Release);
         drop(state);
         self.writable.notify(usize::MAX);
     }

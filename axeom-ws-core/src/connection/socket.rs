@@ -138,7 +138,8 @@ pub(crate) async fn run_socket<D, Fut>(
     })
     .await;
 
-    match &early {
+    let mut done = early;
+    match &done {
         Some(Ok(())) => link.close(CloseFrame::new(CloseCode::NORMAL, "")),
         Some(Err(error)) => {
             tracing::debug!(%error, "a socket handler failed");
@@ -147,13 +148,28 @@ pub(crate) async fn run_socket<D, Fut>(
         None => {}
     }
     registration.leave_topics();
-    let (frame, _) = Box::pin(driver.finish()).await;
+    // The handler goes on meanwhile: what it holds must not wait for the peer.
+    let (frame, _) = {
+        let mut finish = Box::pin(driver.finish());
+        poll_fn(|cx| {
+            if done.is_none() {
+                if let Poll::Ready(early) = handled.as_mut().poll(cx) {
+                    done = Some(early);
+                }
+            }
+            finish.as_mut().poll(cx)
+        })
+        .await
+    };
     driver.drop_stream();
     tracing::debug!(code = %frame.code, "connection closed");
     telemetry::closed(frame.code);
-    if early.is_none() {
-        deliver(&inbox, SocketEvent::Close(frame), None);
-        handle::report(handled.await);
+    match done {
+        Some(done) => handle::report(done),
+        None => {
+            deliver(&inbox, SocketEvent::Close(frame), None);
+            handle::report(handled.await);
+        }
     }
 }
 

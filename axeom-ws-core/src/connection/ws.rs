@@ -96,7 +96,9 @@ impl<D> Ws<D> {
         if self.0.link.ping(&payload.into()) { Ok(()) } else { Err(Closed) }
     }
 
-    /// Whether the connection is closed, or its closing handshake has started.
+    /// Whether the connection is closed, or this side's close frame is queued. The peer's
+    /// is answered once the events before it were handled, or after the close timeout if a
+    /// handler is still busy by then.
     pub fn is_closed(&self) -> bool {
         self.0.link.is_closed()
     }

@@ -1,20 +1,27 @@
 use http::{HeaderMap, Response, StatusCode, header};
 
+use super::lists::has_token;
+
 /// A response as it goes over the wire, for a connection that ends after it, or,
 /// with status 101, becomes a WebSocket.
 ///
-/// `Content-Length` is set from the body, and `Connection: close` unless the
-/// response names `Connection` itself; neither for 101.
+/// `Content-Length` is set from the body, and `Connection: close`; neither for 101. A 204
+/// or 304 has no body, whatever the response holds (RFC 9110 §6.4.1).
 pub fn encode(response: &Response<impl AsRef<[u8]>>) -> Vec<u8> {
-    let body = response.body().as_ref();
+    let without_body =
+        matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let body = if without_body { &[] } else { response.body().as_ref() };
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let mut out = Vec::with_capacity(256 + body.len());
     let reason = response.status().canonical_reason().unwrap_or_default();
     line(&mut out, &[b"HTTP/1.1 ", response.status().as_str().as_bytes(), b" ", reason.as_bytes()]);
-    write_headers(&mut out, response.headers());
+    let closes = upgraded || has_token(response.headers(), &header::CONNECTION, "close");
+    write_headers(&mut out, response.headers(), closes);
     if !upgraded {
-        line(&mut out, &[b"Content-Length: ", body.len().to_string().as_bytes()]);
-        if !response.headers().contains_key(header::CONNECTION) {
+        if !without_body {
+            line(&mut out, &[b"Content-Length: ", body.len().to_string().as_bytes()]);
+        }
+        if !closes {
             line(&mut out, &[b"Connection: close"]);
         }
     }
@@ -23,10 +30,12 @@ pub fn encode(response: &Response<impl AsRef<[u8]>>) -> Vec<u8> {
     out
 }
 
-fn write_headers(out: &mut Vec<u8>, headers: &HeaderMap) {
+fn write_headers(out: &mut Vec<u8>, headers: &HeaderMap, connection: bool) {
     for (name, value) in headers {
         // The body is always sent whole: what says otherwise would desynchronize.
-        if matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING) {
+        if matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING)
+            || (*name == header::CONNECTION && !connection)
+        {
             continue;
         }
         line(out, &[title_case(name.as_str()).as_bytes(), b": ", value.as_bytes()]);
@@ -55,6 +64,19 @@ fn title_case(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_response_ends_its_connection_and_has_a_body_only_where_one_may_be() {
+        let response = Response::builder()
+            .status(204)
+            .header("connection", "keep-alive")
+            .body("not sent")
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(encode(&response)).unwrap(),
+            "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+        );
+    }
 
     #[test]
     fn a_response_cannot_announce_another_body_than_it_has() {

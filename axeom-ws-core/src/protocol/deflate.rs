@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
 
-use super::{Role, inbound::Violation};
+use super::{Role, violation::Violation};
 use crate::{Compression, DeflateParams, Message, SendMessage};
 
 /// What a flushed block ends with. A message is sent without it, and it is put back before
@@ -201,7 +201,7 @@ impl std::fmt::Debug for Inflater {
 }
 
 fn inflate(inflate: &mut Inflate, payload: &[u8], limit: usize) -> Result<Bytes, Violation> {
-    let mut message = Inflated { out: Vec::new(), filled: 0, limit };
+    let mut message = Inflated { out: Vec::new(), filled: 0, limit, streams: 0 };
     message.feed(inflate, payload, payload.len(), InflateFlush::SyncFlush)?;
     // One byte past the tail: a stream that is whole ends a block right before it, where
     // `Block` stops; one that was cut takes it for its own.
@@ -215,10 +215,16 @@ fn inflate(inflate: &mut Inflate, payload: &[u8], limit: usize) -> Result<Bytes,
     Ok(Bytes::from(message.out))
 }
 
+/// The most final blocks in a message. One is rare; each costs a reset, and a peer could
+/// send nothing but them.
+const MOST_STREAMS: u32 = 4096;
+
 struct Inflated {
     out: Vec<u8>,
     filled: usize,
     limit: usize,
+    /// Final blocks so far.
+    streams: u32,
 }
 
 impl Inflated {
@@ -253,6 +259,10 @@ impl Inflated {
             if status == Status::StreamEnd {
                 // A final block: what follows starts anew (RFC 7692 §7.2.3.4).
                 inflate.reset(false);
+                self.streams += 1;
+                if self.streams > MOST_STREAMS {
+                    return Err(Violation::BadDeflate);
+                }
                 continue;
             }
             if self.filled == self.out.len() {

@@ -8,7 +8,7 @@ use async_tungstenite::tungstenite::{
     },
 };
 
-use super::{Role, inbound::Violation, mask::Mask};
+use super::{Role, mask::Mask, violation::Violation};
 
 /// The longest frame header (RFC 6455 §5.2), in bytes.
 const MAX_HEADER: usize = 14;

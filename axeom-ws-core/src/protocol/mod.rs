@@ -31,12 +31,14 @@ mod inbound;
 mod mask;
 mod outbound;
 mod queue;
+mod violation;
 
 pub(crate) use self::deflate::Outgoing;
 pub use self::{
-    inbound::{Event, Inbound, Limits, Received, Violation},
+    inbound::{Event, Inbound, Limits, Received},
     outbound::Outbound,
     queue::FrameQueue,
+    violation::Violation,
 };
 
 /// Which end of the connection this is: it decides who masks (RFC 6455 §5.1).

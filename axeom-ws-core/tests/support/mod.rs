@@ -51,7 +51,17 @@ impl World {
 
     /// A connection to the service, from its first byte.
     pub fn connect(&mut self, service: &Service) -> Peer {
+        self.connect_through(service, |stream| stream)
+    }
+
+    /// The same, with a stream of another kind around the one in memory.
+    pub fn connect_through<S: axeom_ws_core::Stream>(
+        &mut self,
+        service: &Service,
+        wrap: impl FnOnce(Stream) -> S,
+    ) -> Peer {
         let (stream, peer) = pipe();
+        let stream = wrap(stream);
         let (service, clock) = (service.clone(), self.clock.clone());
         let serving = async move {
             service.serve_stream(clock, stream, SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).await;
@@ -194,7 +204,11 @@ struct Pipe {
     /// How much more the server may write.
     room: usize,
     writes: usize,
+    /// How often a flush has to be asked for before it is done.
+    flush_after: usize,
     peer_ended: bool,
+    reset: bool,
+    close_error: Option<io::ErrorKind>,
     server_ended: bool,
     dropped: bool,
     reader: Option<Waker>,
@@ -210,6 +224,9 @@ impl AsyncRead for Stream {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut pipe = self.0.lock().unwrap();
+        if pipe.reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         if pipe.to_server.is_empty() && !pipe.peer_ended {
             pipe.reader = Some(cx.waker().clone());
             return Poll::Pending;
@@ -237,6 +254,9 @@ impl AsyncWrite for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut pipe = self.0.lock().unwrap();
+        if pipe.reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         if pipe.room == 0 {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
@@ -251,13 +271,20 @@ impl AsyncWrite for Stream {
         Poll::Ready(Ok(n))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut pipe = self.0.lock().unwrap();
+        if pipe.flush_after > 0 {
+            pipe.flush_after -= 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(()))
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.lock().unwrap().server_ended = true;
-        Poll::Ready(Ok(()))
+        let mut pipe = self.0.lock().unwrap();
+        pipe.server_ended = true;
+        Poll::Ready(pipe.close_error.map_or(Ok(()), |kind| Err(kind.into())))
     }
 }
 
@@ -296,6 +323,18 @@ impl Peer {
         self.send(&[]);
     }
 
+    /// Breaks the connection: from now on every read and write fails.
+    pub fn reset(&mut self) {
+        self.pipe().reset = true;
+        self.send(&[]);
+        self.accept(0);
+    }
+
+    /// Lets the server's ending of its direction fail.
+    pub fn fail_close(&mut self, kind: io::ErrorKind) {
+        self.pipe().close_error = Some(kind);
+    }
+
     /// Lets the server write `bytes` more, and then no more until the next call.
     pub fn accept(&mut self, bytes: usize) {
         let mut pipe = self.pipe();
@@ -308,6 +347,16 @@ impl Peer {
     /// What the server wrote since the last call.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.pipe().from_server)
+    }
+
+    /// Makes the next flush complete when it is asked for once more than `times`.
+    pub fn delay_flush(&mut self, times: usize) {
+        self.pipe().flush_after = times;
+    }
+
+    /// Whether a delayed flush was asked for often enough.
+    pub fn is_flushed(&self) -> bool {
+        self.pipe().flush_after == 0
     }
 
     /// How often the server wrote since the last call.
