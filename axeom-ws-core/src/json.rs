@@ -68,10 +68,10 @@ impl<D> Ws<D> {
     ///
     /// # Errors
     /// The value cannot be JSON, or the connection is closed.
-    pub fn send_json<T: Serialize + ?Sized>(
-        &self,
+    pub fn send_json<'a, T: Serialize + ?Sized>(
+        &'a self,
         value: &T,
-    ) -> impl Future<Output = Result<(), SendJsonError>> {
+    ) -> impl Future<Output = Result<(), SendJsonError>> + use<'a, D, T> {
         // Written before the first await, so that the value need not outlive it.
         let text = serde_json::to_string(value);
         async move { Ok(self.send(text?).await?) }
