@@ -19,6 +19,7 @@ use crate::{
     Service,
     handshake::{Head, HeadReader, Refusal, encode},
     runtime::{BoxStream, Clock},
+    telemetry,
 };
 
 /// How much of a request head one read may bring, in bytes.
@@ -92,6 +93,7 @@ async fn open(
             (service.handshake(request, remote_addr).await, without_body)
         }
         Err(refusal) => {
+            telemetry::handshake(refusal.status());
             tracing::debug!(%remote_addr, %refusal, "handshake refused");
             (Err(refusal.into_response()), false)
         }
