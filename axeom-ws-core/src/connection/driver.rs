@@ -191,6 +191,7 @@ impl Driver {
 
     /// Drops the stream at once; whoever still reads or writes finds it gone.
     fn cut(&mut self, error: ConnectionError) {
+        self.link.lose();
         self.stream = Box::new(Gone);
         self.end = Some(Box::new(End::Lost(error)));
     }
@@ -451,6 +452,7 @@ impl Driver {
             // After an error nobody will read the rest; the receiving direction says when
             // the connection is over.
             if !frames.is_empty() {
+                self.link.lose();
                 self.account(frames.len(), false);
             }
         }

@@ -40,8 +40,8 @@ impl fmt::Display for ConnectionId {
 pub(crate) struct Link {
     id: ConnectionId,
     settings: Arc<Settings>,
-    /// What the task should know without a lock: `CLOSING`, `CUT`, `CONGESTED`. Changed
-    /// only while `state` is locked.
+    /// What the task should know without a lock: `CLOSING`, `CUT`, `CONGESTED`,
+    /// `LOST`. Changed only while `state` is locked.
     flags: AtomicU8,
     state: Mutex<State>,
     /// Notified when waiting senders should look again.
@@ -65,6 +65,8 @@ const CLOSING: u8 = 1;
 const CUT: u8 = 2;
 /// The high-water mark was crossed, and the low-water mark not reached since.
 const CONGESTED: u8 = 4;
+/// What is sent does not reach the peer any more.
+const LOST: u8 = 8;
 
 /// What a link's flags say at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +84,10 @@ impl Flags {
 
     pub(crate) fn congested(self) -> bool {
         self.0 & CONGESTED != 0
+    }
+
+    fn lost(self) -> bool {
+        self.0 & LOST != 0
     }
 }
 
@@ -154,7 +160,7 @@ impl Link {
             let listener = self.writable.listen();
             {
                 let state = self.lock();
-                if state.outbound.is_closed() {
+                if self.refuses(&state) {
                     return Err(Refused::Closed);
                 }
                 if !self.flags().congested() {
@@ -192,7 +198,12 @@ impl Link {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().outbound.is_closed()
+        self.refuses(&self.lock())
+    }
+
+    /// No message can be sent any more.
+    fn refuses(&self, state: &State) -> bool {
+        state.outbound.is_closed() || self.flags().lost()
     }
 
     fn offer_below_mark(&self, message: &mut Outgoing<'_>) -> Result<(), Refused> {
@@ -210,7 +221,7 @@ impl Link {
         message: &mut Outgoing<'_>,
         below_mark: bool,
     ) -> Result<SendStatus, Refused> {
-        if state.outbound.is_closed() {
+        if self.refuses(state) {
             return Err(Refused::Closed);
         }
         let buffered = state.buffered();
@@ -303,6 +314,16 @@ impl Link {
     /// Answers the peer's close frame; nothing happens if this side was first.
     pub(crate) fn answer_close(&self, frame: CloseFrame) {
         self.lock().outbound.close(frame);
+        self.writable.notify(usize::MAX);
+    }
+
+    /// What is sent does not reach the peer any more: who waits for room is told that the
+    /// connection is closed, and there is no congestion left to end.
+    pub(crate) fn lose(&self) {
+        let state = self.lock();
+        self.flags.fetch_or(LOST, Ordering::Release);
+        self.flags.fetch_and(!CONGESTED, Ordering::Release);
+        drop(state);
         self.writable.notify(usize::MAX);
     }
 
