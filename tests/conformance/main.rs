@@ -6,6 +6,7 @@
 mod support;
 
 mod admission;
+mod backpressure;
 mod context;
 mod embedding;
 mod failures;
