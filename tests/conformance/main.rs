@@ -15,6 +15,7 @@ mod framing;
 mod handlers;
 mod handshake;
 mod head;
+mod keepalive;
 mod lifecycle;
 mod messages;
 mod pace;
