@@ -17,6 +17,7 @@ mod handshake;
 mod head;
 mod keepalive;
 mod lifecycle;
+mod limits;
 mod messages;
 mod pace;
 mod routes;
