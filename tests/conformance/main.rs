@@ -15,6 +15,8 @@ mod framing;
 mod handlers;
 mod handshake;
 mod head;
+#[cfg(feature = "json")]
+mod json;
 mod keepalive;
 mod lifecycle;
 mod limits;
