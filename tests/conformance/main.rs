@@ -6,6 +6,7 @@
 mod support;
 
 mod admission;
+mod backpressure;
 mod compression;
 mod context;
 mod embedding;
@@ -15,7 +16,11 @@ mod framing;
 mod handlers;
 mod handshake;
 mod head;
+#[cfg(feature = "json")]
+mod json;
+mod keepalive;
 mod lifecycle;
+mod limits;
 mod messages;
 mod pace;
 mod routes;

@@ -82,8 +82,14 @@ pub const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::L
 
 /// A peer in memory, whose every write is at least one read of the server.
 pub fn in_memory<R: TestRuntime>(service: &Service) -> Raw {
-    let (client, server) = pipe::pipe();
-    R::default().spawn(R::serve_stream(service.clone(), server, NOWHERE));
+    in_memory_from::<R>(service, NOWHERE, usize::MAX)
+}
+
+/// The same, from this address, over a stream that takes no more than `capacity` bytes
+/// which the peer has not read.
+pub fn in_memory_from<R: TestRuntime>(service: &Service, from: SocketAddr, capacity: usize) -> Raw {
+    let (client, server) = pipe::pipe_of(capacity);
+    R::default().spawn(R::serve_stream(service.clone(), server, from));
     Raw::new(client)
 }
 

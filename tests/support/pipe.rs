@@ -11,9 +11,14 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 
-/// Both ends of a new connection.
+/// Both ends of a new connection, the client's first.
 pub fn pipe() -> (End, End) {
-    let (there, back) = (Direction::default(), Direction::default());
+    pipe_of(usize::MAX)
+}
+
+/// The same; the server's end takes no more than `capacity` bytes that are not read.
+pub fn pipe_of(capacity: usize) -> (End, End) {
+    let (there, back) = (Direction::of(usize::MAX), Direction::of(capacity));
     let (there, back) = (Arc::new(Mutex::new(there)), Arc::new(Mutex::new(back)));
     let server = End { reads: Arc::clone(&there), writes: Arc::clone(&back) };
     (End { reads: back, writes: there }, server)
@@ -25,11 +30,19 @@ pub struct End {
     writes: Arc<Mutex<Direction>>,
 }
 
-#[derive(Default)]
 struct Direction {
     packets: VecDeque<Vec<u8>>,
+    /// How many bytes it takes now.
+    room: usize,
     ended: bool,
     reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Direction {
+    fn of(capacity: usize) -> Self {
+        Self { packets: VecDeque::new(), room: capacity, ended: false, reader: None, writer: None }
+    }
 }
 
 impl End {
@@ -48,19 +61,26 @@ impl End {
         if packet.is_empty() {
             reads.packets.pop_front();
         }
+        reads.room += n;
+        wake(reads);
         Poll::Ready(n)
     }
 
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let mut writes = lock(&self.writes);
         if writes.ended {
-            return Err(io::ErrorKind::BrokenPipe.into());
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        if !buf.is_empty() {
-            writes.packets.push_back(buf.to_vec());
+        let n = buf.len().min(writes.room);
+        if n > 0 {
+            writes.packets.push_back(buf[..n].to_vec());
+            writes.room -= n;
             wake(writes);
+        } else if !buf.is_empty() {
+            writes.writer = Some(cx.waker().clone());
+            return Poll::Pending;
         }
-        Ok(buf.len())
+        Poll::Ready(Ok(n))
     }
 
     fn end(&mut self) {
@@ -73,7 +93,9 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         self.end();
-        lock(&self.reads).ended = true;
+        let mut reads = lock(&self.reads);
+        reads.ended = true;
+        wake(reads);
     }
 }
 
@@ -82,11 +104,9 @@ fn lock(direction: &Mutex<Direction>) -> MutexGuard<'_, Direction> {
 }
 
 fn wake(mut direction: MutexGuard<'_, Direction>) {
-    let reader = direction.reader.take();
+    let waiting = [direction.reader.take(), direction.writer.take()];
     drop(direction);
-    if let Some(reader) = reader {
-        reader.wake();
-    }
+    waiting.into_iter().flatten().for_each(Waker::wake);
 }
 
 impl AsyncRead for End {
@@ -102,10 +122,10 @@ impl AsyncRead for End {
 impl AsyncWrite for End {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Poll::Ready(self.write(buf))
+        self.write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -142,10 +162,10 @@ mod tokio_traits {
     impl AsyncWrite for End {
         fn poll_write(
             mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
+            cx: &mut Context<'_>,
             buf: &[u8],
         ) -> Poll<io::Result<usize>> {
-            Poll::Ready(self.write(buf))
+            self.write(cx, buf)
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

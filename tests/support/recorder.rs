@@ -74,6 +74,8 @@ pub fn kind(error: &ConnectionError) -> &'static str {
         ConnectionError::Io(_) => "io",
         ConnectionError::Handler(_) => "handler",
         ConnectionError::Panic(_) => "panic",
+        ConnectionError::PongTimeout => "pong timeout",
+        ConnectionError::WriteTimeout => "write timeout",
         ConnectionError::CloseTimeout => "close timeout",
         _ => "other",
     }
