@@ -89,8 +89,8 @@ impl Options {
     }
 
     /// How long after a ping something must come from the peer: its pong, or anything
-    /// else; that it takes what it was slow to take counts too. Otherwise the connection is cut, and `close` sees 1006. Default 20 s; `None`
-    /// waits for ever.
+    /// else; that it takes what it was slow to take counts too. Otherwise the connection is
+    /// cut, and `close` sees 1006. Default 20 s; `None` waits for ever.
     pub fn pong_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.pong_timeout = Some(timeout.into());
         self

@@ -48,7 +48,10 @@ pub(crate) async fn run_handler<D, H>(
     }
 
     // A handler that passes on that its own connection is closed has not failed.
-    let told = |error: &ConnectionError| matches!(error, ConnectionError::Handler(error) if error.is::<Closed>() && link.is_closed());
+    let told = |error: &ConnectionError| {
+        let ConnectionError::Handler(error) = error else { return false };
+        error.is::<Closed>() && link.is_closed()
+    };
     let failed = done.err().filter(|error| !told(error));
     if failed.is_some() {
         link.close(internal_error());
