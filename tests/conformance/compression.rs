@@ -548,8 +548,8 @@ async fn compressed_text_that_is_not_utf8_is_refused<R: TestRuntime>() {
 }
 
 async fn a_message_over_the_limit_once_decompressed_is_refused<R: TestRuntime>() {
-    const LIMIT: usize = 2 << 20;
-    const BOMB: usize = 1 << 30;
+    const LIMIT: usize = 4 << 20;
+    const BOMB: usize = 3 << 30;
     let options = Options::new().max_message_size(LIMIT).compression(Compression::new());
     let (app, mut events) = recorder_with(options);
     let server = TestServer::start::<R, _>(app).await;
