@@ -55,7 +55,7 @@ enum End {
     ServerCloses,
     Terminated,
     Reset,
-    EndOfStream,
+    Vanishes,
     HalfClosed,
     CutInAFrame,
     Violation,
@@ -75,7 +75,7 @@ const ENDS: [End; 17] = [
     End::ServerCloses,
     End::Terminated,
     End::Reset,
-    End::EndOfStream,
+    End::Vanishes,
     End::HalfClosed,
     End::CutInAFrame,
     End::Violation,
@@ -321,7 +321,7 @@ impl Client {
                 self.frame(1, b"echo")?;
                 self.0.peek(&mut [0])?;
             }
-            End::EndOfStream => self.upgrade("/callbacks")?,
+            End::Vanishes => self.upgrade("/callbacks")?,
             End::HalfClosed => {
                 self.upgrade("/callbacks")?;
                 self.frame(1, b"echo")?;
