@@ -1,0 +1,92 @@
+//! What a subscriber that does not read costs while everything is published to it: no more
+//! than its send limit, however much that is.
+#![cfg(all(target_os = "linux", any(feature = "tokio", feature = "async-std", feature = "smol")))]
+
+mod support;
+
+use std::sync::LazyLock;
+
+use axeom_ws::{App, Options, Ws};
+
+use self::support::{Events, TestRuntime, TestServer, until};
+
+on_every_runtime!(a_stalled_subscriber_holds_no_more_than_its_limit);
+
+/// How much is published, and how much more may be resident after it, in bytes.
+const PUBLISHED: usize = 200 << 20;
+const NOISE: usize = 8 << 20;
+
+const LIMIT: usize = 1 << 20;
+
+/// One at a time: they all look at the memory of this process.
+static TURN: LazyLock<futures::lock::Mutex<()>> = LazyLock::new(Default::default);
+
+/// Resident bytes of this process.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kib: usize = line.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    kib << 10
+}
+
+/// Publishes messages of these sizes, in turn; how many bytes the subscriber did not miss.
+fn publish(server: &TestServer, sizes: &[usize], total: usize) -> usize {
+    let (mut published, mut taken) = (0, 0);
+    for size in sizes.iter().cycle() {
+        // A message of its own each time, as from a feed.
+        taken += size * server.handle.publish("feed", vec![0; *size]);
+        published += size;
+        if published >= total {
+            break;
+        }
+    }
+    taken
+}
+
+async fn a_stalled_subscriber_holds_no_more_than_its_limit<R: TestRuntime>() {
+    let _turn = TURN.lock().await;
+    let mut opened = Events::new();
+    let tell = opened.teller();
+    let options = Options::new().send_limit(LIMIT);
+    let app = App::new().options(options).ws("/", |route| {
+        route.open(move |ws: Ws| {
+            ws.subscribe("feed");
+            tell(ws);
+            async {}
+        })
+    });
+    let server = TestServer::start::<R, _>(app).await;
+    let mut raw = server.upgraded::<R>("/").await;
+    let ws = opened.next().await;
+    let sizes = [1 << 10, 100, 1 << 16, 20, 300_000];
+
+    // Until both sockets are full, and the queue too.
+    let mut taken = publish(&server, &sizes, PUBLISHED / 4);
+    until(|| {
+        let more = publish(&server, &[100], 100);
+        taken += more;
+        more == 0
+    })
+    .await;
+    let before = resident();
+    taken += publish(&server, &sizes, PUBLISHED / 2);
+    // One that reads a little now and then holds no more.
+    let mut received = 0;
+    for _ in 0..50 {
+        taken += publish(&server, &sizes, PUBLISHED / 100);
+        // No more than is on its way.
+        for _ in 0..16 {
+            if received + raw.received.len() < taken {
+                assert!(raw.read().await, "the connection ended");
+            }
+        }
+        received += std::mem::take(&mut raw.received).len();
+        assert!(ws.buffered_amount() <= LIMIT + 64, "{} bytes are queued", ws.buffered_amount());
+    }
+    let after = resident();
+    assert!(
+        after < before + NOISE,
+        "{PUBLISHED} bytes published: from {before} to {after} bytes resident"
+    );
+    assert!(!ws.is_closed());
+}
