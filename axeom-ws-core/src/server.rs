@@ -3,7 +3,6 @@ use std::{
     future::{Future, IntoFuture, pending, poll_fn},
     io,
     net::{SocketAddr, ToSocketAddrs},
-    panic::AssertUnwindSafe,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
@@ -11,13 +10,14 @@ use std::{
 };
 
 use event_listener::Event;
-use futures::{
-    FutureExt,
-    future::{AbortHandle, BoxFuture, Either, abortable, select},
-};
+use futures::future::{AbortHandle, AbortRegistration, BoxFuture, Either, select};
 use slab::Slab;
 
-use crate::{App, Listener, Runtime, ServeError, Service};
+use crate::{
+    App, Listener, Runtime, ServeError, Service,
+    connection::{Link, ServeStream},
+    runtime::Clock,
+};
 
 /// A bound socket that is about to serve an app.
 ///
@@ -180,6 +180,7 @@ async fn accept<R: Runtime>(
     service: &Service,
     tasks: &Arc<Tasks>,
 ) {
+    let clock: Arc<dyn Clock> = Arc::new(runtime.clone());
     let mut accepted = 0u32;
     loop {
         accepted = accepted.wrapping_add(1);
@@ -189,8 +190,9 @@ async fn accept<R: Runtime>(
         }
         match listener.accept().await {
             Ok((stream, remote_addr)) => {
-                let serving = service.serve_stream(runtime.clone(), stream, remote_addr);
-                tasks.spawn(runtime, serving);
+                let (service, clock) = (service.clone(), Arc::clone(&clock));
+                let stream = Box::new(stream);
+                runtime.spawn(ServeStream::in_server(service, clock, stream, remote_addr, tasks));
             }
             Err(error) if of_the_connection(&error) => {}
             Err(error) => {
@@ -238,52 +240,86 @@ async fn within<R: Runtime>(
 }
 
 /// The tasks of a server. Runtimes differ in what dropping a task's handle does, so
-/// tasks are detached, and aborted by a handle of our own.
+/// tasks are detached, and aborted by means of our own.
 #[derive(Default)]
-struct Tasks {
-    running: Mutex<Slab<AbortHandle>>,
+pub(crate) struct Tasks {
+    running: Mutex<Running>,
     one_ended: Event,
 }
 
+#[derive(Default)]
+struct Running {
+    tasks: Slab<Task>,
+    /// The server is gone; what is not yet should be.
+    aborted: bool,
+}
+
+enum Task {
+    Opening(AbortHandle),
+    Connected(Arc<Link>),
+}
+
+impl Task {
+    fn abort(&self) {
+        match self {
+            Self::Opening(handle) => handle.abort(),
+            Self::Connected(link) => link.abort(),
+        }
+    }
+}
+
 impl Tasks {
-    fn spawn<R: Runtime>(
-        self: &Arc<Self>,
-        runtime: &R,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
-        // Where an uncaught panic would end up differs from runtime to runtime.
-        let (task, handle) = abortable(AssertUnwindSafe(task).catch_unwind());
-        let ended = Ended { place: self.lock().insert(handle), tasks: Arc::clone(self) };
-        runtime.spawn(task.map(move |outcome| {
-            if let Ok(Err(_)) = outcome {
-                tracing::error!("a connection's task panicked");
-            }
-            drop(ended);
-        }));
+    /// Counts a task in, until its [`Member`] is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> (Member, AbortRegistration) {
+        let (handle, registration) = AbortHandle::new_pair();
+        let place = self.lock().tasks.insert(Task::Opening(handle));
+        (Member { place, tasks: Arc::clone(self) }, registration)
+    }
+
+    fn abort_all(&self) {
+        let mut running = self.lock();
+        running.aborted = true;
+        for (_, task) in &running.tasks {
+            task.abort();
+        }
     }
 
     async fn finished(&self) {
-        while !self.lock().is_empty() {
+        while !self.lock().tasks.is_empty() {
             let listener = self.one_ended.listen();
-            if !self.lock().is_empty() {
+            if !self.lock().tasks.is_empty() {
                 listener.await;
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slab<AbortHandle>> {
+    fn lock(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Ended {
+/// A task's place among those of its server.
+pub(crate) struct Member {
     place: usize,
     tasks: Arc<Tasks>,
 }
 
-impl Drop for Ended {
+impl Member {
+    /// The handshake is done: from now on an abort goes through the link.
+    pub(crate) fn connected(&self, link: Arc<Link>) {
+        let mut running = self.tasks.lock();
+        if running.aborted {
+            link.abort();
+        }
+        if let Some(task) = running.tasks.get_mut(self.place) {
+            *task = Task::Connected(link);
+        }
+    }
+}
+
+impl Drop for Member {
     fn drop(&mut self) {
-        self.tasks.lock().try_remove(self.place);
+        self.tasks.lock().tasks.try_remove(self.place);
         self.tasks.one_ended.notify(usize::MAX);
     }
 }
@@ -293,8 +329,6 @@ struct AbortAll(Arc<Tasks>);
 
 impl Drop for AbortAll {
     fn drop(&mut self) {
-        for (_, task) in self.0.lock().iter() {
-            task.abort();
-        }
+        self.0.abort_all();
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     protocol::Role,
     registry::{Capacity, Hub, Registration},
     runtime::{BoxStream, Clock, Stream},
+    server::Member,
     telemetry,
 };
 
@@ -290,7 +291,7 @@ impl Accepted {
     ///
     /// Dropping the future cuts the connection; `close` does not run then.
     pub async fn run<R: Runtime>(self, runtime: R, stream: impl Stream, read_ahead: &[u8]) {
-        self.start(Arc::new(runtime), Box::new(stream), read_ahead).await;
+        self.start(Arc::new(runtime), Box::new(stream), read_ahead, None).await;
     }
 
     pub(crate) fn start(
@@ -298,16 +299,20 @@ impl Accepted {
         clock: Arc<dyn Clock>,
         stream: BoxStream,
         read_ahead: &[u8],
+        member: Option<Member>,
     ) -> BoxFuture<'static, ()> {
         let link = Arc::clone(self.registration.link());
-        let driver = Box::new(Driver::new(stream, read_ahead, link, self.deflate, clock));
+        if let Some(member) = &member {
+            member.connected(Arc::clone(&link));
+        }
+        let driver = Driver::new(stream, read_ahead, link, self.deflate, clock);
         let span = tracing::debug_span!(
             "connection",
             id = %self.registration.link().id(),
             route = &*self.route,
             peer = %self.info.remote_addr,
         );
-        let connection = Connection { driver, registration: self.registration, span };
+        let connection = Connection { driver, registration: self.registration, span, member };
         (self.start)(connection, self.info)
     }
 }

@@ -88,7 +88,6 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.driver.resume();
         let polled = this.call.poll(cx);
         if polled.is_pending() {
             this.driver.poll_background(cx);

@@ -53,8 +53,6 @@ pub(crate) struct Driver {
     activity: Activity,
     /// The stream may hold back what was written until it is flushed.
     unflushed: bool,
-    /// The link does not hold this task's waker.
-    running: bool,
     /// What was done since the task last waited; see [`TURN`].
     work: u32,
     /// Times congestion ended without a `drain` event so far.
@@ -117,7 +115,6 @@ impl Driver {
             ahead: None,
             writing: None,
             unflushed: false,
-            running: true,
             work: 0,
             drains: 0,
             end: None,
@@ -132,7 +129,6 @@ impl Driver {
     }
 
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
-        self.resume();
         loop {
             let flags = self.link.flags();
             if flags.ending() {
@@ -194,14 +190,6 @@ impl Driver {
             if !read && self.wait(cx, blocked, flags) {
                 return;
             }
-        }
-    }
-
-    /// The task runs: who gives it work need not wake it.
-    pub(crate) fn resume(&mut self) {
-        if !self.running {
-            self.link.unpark();
-            self.running = true;
         }
     }
 
@@ -358,14 +346,11 @@ impl Driver {
     /// task's turn.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut again = false;
-        loop {
+        while self.writing.is_some() || self.link.flags().queued() {
             let mut frames = match self.writing.take() {
                 Some(frames) => *frames,
                 None => self.link.take(),
             };
-            if frames.is_empty() {
-                break;
-            }
             // Other threads may queue as fast as this one writes.
             if std::mem::replace(&mut again, true) && self.poll_turn(cx, READ_OR_WRITE).is_pending()
             {
@@ -383,6 +368,7 @@ impl Driver {
                     Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                     Poll::Ready(Err(error)) => self.write_error = Some(error),
                     Poll::Pending => {
+                        frames.shrink();
                         self.writing = Some(Box::new(frames));
                         self.account(0, true);
                         return Poll::Pending;
@@ -488,7 +474,6 @@ impl Driver {
         if !self.link.park(cx.waker(), blocked, seen) {
             return false;
         }
-        self.running = false;
         self.work = 0;
         true
     }
@@ -499,13 +484,13 @@ fn poll_write_once(
     frames: &FrameQueue,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
+    let stream = Pin::new(stream);
+    if let Some(all) = frames.as_slice() {
+        return stream.poll_write(cx, all);
+    }
     let mut slices = [IoSlice::new(&[]); SLICES];
     let count = frames.slices(&mut slices);
-    let stream = Pin::new(stream);
-    match &slices[..count] {
-        [only] => stream.poll_write(cx, only),
-        slices => stream.poll_write_vectored(cx, slices),
-    }
+    stream.poll_write_vectored(cx, &slices[..count])
 }
 
 /// What a waiting event counts for.

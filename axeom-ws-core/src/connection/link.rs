@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use event_listener::Event;
+use event_listener::{Event, EventListener};
 
 use crate::{
     CloseCode, CloseFrame, DeflateParams, SendStatus,
@@ -40,8 +40,8 @@ impl fmt::Display for ConnectionId {
 pub(crate) struct Link {
     id: ConnectionId,
     settings: Arc<Settings>,
-    /// What the task should know without a lock: `CLOSING`, `CUT`, `CONGESTED`. Changed
-    /// only while `state` is locked.
+    /// What the task should know without a lock. Changed only while `state` is locked, but
+    /// for `AWAKE`, which the task sets when it likes.
     flags: AtomicU8,
     state: Mutex<State>,
     /// Notified when waiting senders should look again.
@@ -55,8 +55,8 @@ struct State {
     in_flight: usize,
     /// The close frame this side started the closing handshake with.
     closing: Option<Box<CloseFrame>>,
-    /// The task while it waits; whoever gives it work takes and wakes it.
-    parked: Option<Waker>,
+    /// The task; whoever gives it work while it is not `AWAKE` takes this, and wakes it.
+    waker: Option<Waker>,
 }
 
 /// This side wants the connection closed.
@@ -65,6 +65,12 @@ const CLOSING: u8 = 1;
 const CUT: u8 = 2;
 /// The high-water mark was crossed, and the low-water mark not reached since.
 const CONGESTED: u8 = 4;
+/// The task runs, or was woken: it will look for work before it waits.
+const AWAKE: u8 = 8;
+/// There are frames for the task to take.
+const QUEUED: u8 = 16;
+/// The server this connection belongs to is gone.
+const ABORTED: u8 = 32;
 
 /// What a link's flags say at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +88,21 @@ impl Flags {
 
     pub(crate) fn congested(self) -> bool {
         self.0 & CONGESTED != 0
+    }
+
+    /// The task is to end as if it had been dropped.
+    pub(crate) fn aborted(self) -> bool {
+        self.0 & ABORTED != 0
+    }
+
+    /// The task has not said that it waits.
+    pub(crate) fn awake(self) -> bool {
+        self.0 & AWAKE != 0
+    }
+
+    /// There are frames to [take](Link::take).
+    pub(crate) fn queued(self) -> bool {
+        self.0 & QUEUED != 0
     }
 }
 
@@ -103,8 +124,8 @@ impl Link {
         Self {
             id: ConnectionId::next(),
             settings,
-            flags: AtomicU8::new(0),
-            state: Mutex::new(State { outbound, in_flight: 0, closing: None, parked: None }),
+            flags: AtomicU8::new(AWAKE),
+            state: Mutex::new(State { outbound, in_flight: 0, closing: None, waker: None }),
             writable: Event::new(),
             subscriptions: Subscriptions::default(),
         }
@@ -128,30 +149,28 @@ impl Link {
             let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "too slow to read");
             self.begin_close(&mut state, frame);
         }
-        wake_to_write(state);
+        self.wake_to_write(state);
         status
     }
 
-    /// Queues a message, or, over the high-water mark, waits for room first. A
-    /// cancelled wait has queued nothing.
-    pub(crate) async fn send(&self, message: &mut Outgoing<'_>) -> Result<(), Refused> {
-        loop {
-            match self.offer_below_mark(message) {
-                Err(Refused::Full) => {}
-                done => return done,
-            }
-            let listener = self.writable.listen();
-            match self.offer_below_mark(message) {
-                Err(Refused::Full) => listener.await,
-                done => return done,
-            }
-        }
+    /// Queues a message, unless the connection is congested: then it is
+    /// [`Full`](Refused::Full) until a [listener](Self::listen) is told.
+    pub(crate) fn offer_below_mark(&self, message: &mut Outgoing<'_>) -> Result<(), Refused> {
+        let mut state = self.lock();
+        let status = self.offer(&mut state, message, true);
+        self.wake_to_write(state);
+        status.map(drop)
+    }
+
+    /// Hears of it when waiting senders should look again.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.writable.listen()
     }
 
     /// Waits until the connection is not congested.
     pub(crate) async fn ready(&self) -> Result<(), Refused> {
         loop {
-            let listener = self.writable.listen();
+            let listener = self.listen();
             {
                 let state = self.lock();
                 if state.outbound.is_closed() {
@@ -172,7 +191,8 @@ impl Link {
     pub(crate) fn ping(&self, payload: &Bytes) -> bool {
         let mut state = self.lock();
         let queued = state.outbound.ping(payload);
-        wake(state);
+        self.note_queued(&state);
+        self.wake(state);
         queued
     }
 
@@ -180,26 +200,27 @@ impl Link {
     pub(crate) fn close(&self, frame: CloseFrame) {
         let mut state = self.lock();
         self.begin_close(&mut state, frame);
-        wake(state);
+        self.wake(state);
     }
 
     pub(crate) fn terminate(&self) {
         let mut state = self.lock();
         state.outbound.close(CloseFrame::no_status());
+        self.note_queued(&state);
         self.flags.fetch_or(CUT, Ordering::Release);
-        wake(state);
+        self.wake(state);
         self.writable.notify(usize::MAX);
+    }
+
+    /// Ends the task, whatever it waits for.
+    pub(crate) fn abort(&self) {
+        let state = self.lock();
+        self.flags.fetch_or(ABORTED, Ordering::Release);
+        self.wake(state);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().outbound.is_closed()
-    }
-
-    fn offer_below_mark(&self, message: &mut Outgoing<'_>) -> Result<(), Refused> {
-        let mut state = self.lock();
-        let status = self.offer(&mut state, message, true);
-        wake_to_write(state);
-        status.map(drop)
     }
 
     /// Queues a message if there is room; with `below_mark`, only while the
@@ -220,6 +241,7 @@ impl Link {
             return Err(Refused::Full);
         }
         state.outbound.outgoing(message);
+        self.note_queued(state);
         telemetry::sent(message.len());
         if congested {
             return Ok(SendStatus::Backpressure);
@@ -235,8 +257,16 @@ impl Link {
     fn begin_close(&self, state: &mut State, frame: CloseFrame) {
         if state.outbound.close(frame.clone()) {
             state.closing = Some(Box::new(frame.sendable()));
+            self.note_queued(state);
             self.flags.fetch_or(CLOSING, Ordering::Release);
             self.writable.notify(usize::MAX);
+        }
+    }
+
+    /// To be called after whatever may have queued a frame.
+    fn note_queued(&self, state: &State) {
+        if !self.flags().queued() && !state.outbound.is_empty() {
+            self.flags.fetch_or(QUEUED, Ordering::Release);
         }
     }
 
@@ -254,19 +284,22 @@ impl Link {
 
     /// The task runs: no need to wake it.
     pub(crate) fn unpark(&self) {
-        self.lock().parked = None;
+        self.flags.fetch_or(AWAKE, Ordering::Relaxed);
     }
 
     /// The task is about to wait. `false` if there is work for it after all: frames
     /// that are not `blocked`, or an end that it has not `seen`.
     pub(crate) fn park(&self, waker: &Waker, blocked: bool, seen: Flags) -> bool {
         let mut state = self.lock();
-        let unseen = self.flags().0 & !seen.0 & (CLOSING | CUT);
-        let work = (!blocked && !state.outbound.is_empty()) || unseen != 0;
-        if !work {
-            state.parked = Some(waker.clone());
+        let unseen = self.flags().0 & !seen.0 & (CLOSING | CUT | ABORTED);
+        if (!blocked && !state.outbound.is_empty()) || unseen != 0 {
+            return false;
         }
-        !work
+        if !state.waker.as_ref().is_some_and(|last| last.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        self.flags.fetch_and(!AWAKE, Ordering::Relaxed);
+        true
     }
 
     /// Takes the queued frames, which are in flight from now on.
@@ -274,6 +307,7 @@ impl Link {
         let mut state = self.lock();
         state.outbound.set_blocked(false);
         let frames = state.outbound.take();
+        self.flags.fetch_and(!QUEUED, Ordering::Relaxed);
         state.in_flight += frames.len();
         frames
     }
@@ -297,12 +331,17 @@ impl Link {
     }
 
     pub(crate) fn pong(&self, payload: Bytes) {
-        self.lock().outbound.pong(payload);
+        let mut state = self.lock();
+        state.outbound.pong(payload);
+        self.note_queued(&state);
     }
 
     /// Answers the peer's close frame; nothing happens if this side was first.
     pub(crate) fn answer_close(&self, frame: CloseFrame) {
-        self.lock().outbound.close(frame);
+        let mut state = self.lock();
+        state.outbound.close(frame);
+        self.note_queued(&state);
+        drop(state);
         self.writable.notify(usize::MAX);
     }
 
@@ -312,11 +351,32 @@ impl Link {
         state.outbound.close(CloseFrame::no_status());
         state.outbound.take();
         state.in_flight = 0;
-        state.parked = None;
+        state.waker = None;
         // Backpressure ends without a `drain`: there is nothing to go on with.
-        self.flags.fetch_and(!CONGESTED, Ordering::Release);
+        self.flags.fetch_and(!(CONGESTED | QUEUED), Ordering::Release);
         drop(state);
         self.writable.notify(usize::MAX);
+    }
+
+    /// Unlocks, and wakes the task if it waits.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        if self.flags.load(Ordering::Relaxed) & AWAKE != 0 {
+            return;
+        }
+        self.flags.fetch_or(AWAKE, Ordering::Relaxed);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// As [`wake`](Self::wake), for frames: a task that waits for the peer cannot write
+    /// them anyway.
+    fn wake_to_write(&self, state: MutexGuard<'_, State>) {
+        if !state.outbound.is_blocked() || state.outbound.is_closed() {
+            self.wake(state);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -328,22 +388,6 @@ impl Link {
 impl State {
     fn buffered(&self) -> usize {
         self.outbound.len() + self.in_flight
-    }
-}
-
-/// Unlocks, and wakes the task if it waits.
-fn wake(mut state: MutexGuard<'_, State>) {
-    let parked = state.parked.take();
-    drop(state);
-    if let Some(waker) = parked {
-        waker.wake();
-    }
-}
-
-/// As [`wake`], for frames: a task that waits for the peer cannot write them anyway.
-fn wake_to_write(state: MutexGuard<'_, State>) {
-    if !state.outbound.is_blocked() || state.outbound.is_closed() {
-        wake(state);
     }
 }
 

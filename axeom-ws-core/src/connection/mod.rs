@@ -8,6 +8,8 @@ mod handle;
 mod input;
 mod link;
 mod open;
+mod run;
+mod send;
 mod socket;
 mod timer;
 mod ws;
@@ -17,6 +19,7 @@ pub(crate) use self::{
     handle::run_handler,
     link::{Link, Refused},
     open::ServeStream,
+    run::Run,
     socket::run_socket,
 };
 pub use self::{

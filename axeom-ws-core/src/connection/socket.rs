@@ -96,7 +96,7 @@ impl<D> fmt::Debug for Socket<D> {
 
 /// Runs a connection whose handler owns the loop.
 pub(crate) async fn run_socket<D, Fut>(
-    mut driver: Box<Driver>,
+    mut driver: Driver,
     registration: Registration,
     ws: Ws<D>,
     handler: impl FnOnce(Socket<D>) -> Fut,
@@ -112,7 +112,6 @@ pub(crate) async fn run_socket<D, Fut>(
     // One event at a time: the next is looked for when the handler has taken the last.
     let early = poll_fn(|cx| {
         loop {
-            driver.resume();
             if let Poll::Ready(done) = handled.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
             }

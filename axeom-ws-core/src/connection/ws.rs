@@ -1,9 +1,12 @@
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, future::Future, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::Uri;
 
-use super::link::{ConnectionId, Link, Refused};
+use super::{
+    link::{ConnectionId, Link, Refused},
+    send::Sending,
+};
 use crate::{
     CloseCode, CloseFrame, Closed, SendMessage, SendStatus, TrySendError, Utf8Bytes,
     app::{FoundIn, RequestInfo},
@@ -37,9 +40,11 @@ impl<D> Ws<D> {
     ///
     /// # Errors
     /// The connection is closed, or closes while this waits.
-    pub async fn send(&self, message: impl Into<SendMessage>) -> Result<(), Closed> {
-        let message = message.into();
-        self.0.link.send(&mut Outgoing::new(&message)).await.map_err(|_| Closed)
+    pub fn send<M: Into<SendMessage>>(
+        &self,
+        message: M,
+    ) -> impl Future<Output = Result<(), Closed>> + Send + use<'_, D, M> {
+        Sending::new(&self.0.link, message.into())
     }
 
     /// Queues a message without waiting.

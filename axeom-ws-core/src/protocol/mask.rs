@@ -3,9 +3,6 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mask([u8; 4]);
 
-/// One step of the loop below; a whole number of keys that fills vector registers.
-const STEP: usize = 32;
-
 impl Mask {
     pub(super) fn new(key: [u8; 4]) -> Self {
         Self(key)
@@ -17,18 +14,17 @@ impl Mask {
 
     /// Masks or unmasks the next bytes of the payload, in place.
     pub(super) fn apply(&mut self, payload: &mut [u8]) {
-        let mut key = [0; STEP];
-        for (byte, from) in key.iter_mut().zip(self.0.iter().cycle()) {
-            *byte = *from;
-        }
-        let mut steps = payload.chunks_exact_mut(STEP);
+        let [a, b, c, d] = self.0;
+        let twice = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+        // A loop that compilers turn into one over vector registers.
+        let mut steps = payload.chunks_exact_mut(8);
         for step in &mut steps {
-            for (byte, key) in step.iter_mut().zip(key) {
-                *byte ^= key;
+            if let Some(step) = step.first_chunk_mut() {
+                *step = (u64::from_ne_bytes(*step) ^ twice).to_ne_bytes();
             }
         }
         let rest = steps.into_remainder();
-        for (byte, key) in rest.iter_mut().zip(key) {
+        for (byte, key) in rest.iter_mut().zip(twice.to_ne_bytes()) {
             *byte ^= key;
         }
         self.0.rotate_left(rest.len() % 4);

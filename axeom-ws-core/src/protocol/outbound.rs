@@ -22,7 +22,7 @@ pub struct Outbound {
     /// The peer does not take what it is sent at the moment.
     blocked: bool,
     /// The pong to send once it does.
-    held_pong: Option<Bytes>,
+    held_pong: Option<Box<Bytes>>,
     closed: bool,
 }
 
@@ -73,7 +73,7 @@ impl Outbound {
     /// of them holds no memory.
     pub fn pong(&mut self, payload: Bytes) {
         if self.blocked {
-            self.held_pong = Some(payload);
+            self.held_pong = Some(Box::new(payload));
         } else {
             self.frame(Opcode::Pong, false, &payload);
         }
@@ -130,6 +130,9 @@ impl Outbound {
     fn frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes) -> bool {
         if self.closed {
             return false;
+        }
+        if !self.blocked {
+            self.queue.take_spare();
         }
         match self.role {
             Role::Server => {
