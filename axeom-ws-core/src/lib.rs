@@ -21,6 +21,7 @@ mod pubsub;
 mod registry;
 mod runtime;
 mod server;
+mod tasks;
 mod telemetry;
 mod utf8;
 

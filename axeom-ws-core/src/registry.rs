@@ -65,7 +65,7 @@ impl Hub {
                 return Err(Refusal::AtCapacity);
             }
             connections.per_ip.insert(ip, count + 1);
-            counted = Some(ip);
+            counted = Some(Box::new(ip));
         }
         connections.links.insert(link.id(), Arc::clone(&link));
         drop(connections);
@@ -118,7 +118,7 @@ pub(crate) struct Registration {
     hub: Arc<Hub>,
     link: Arc<Link>,
     /// The address it is counted for.
-    counted: Option<IpAddr>,
+    counted: Option<Box<IpAddr>>,
 }
 
 impl Registration {
@@ -143,7 +143,7 @@ impl Drop for Registration {
         let mut connections = self.hub.lock();
         connections.links.remove(&self.link.id());
         if let Some(Entry::Occupied(mut count)) =
-            self.counted.map(|ip| connections.per_ip.entry(ip))
+            self.counted.take().map(|ip| connections.per_ip.entry(*ip))
         {
             *count.get_mut() -= 1;
             if *count.get() == 0 {

@@ -4,19 +4,17 @@ use std::{
     io,
     net::{SocketAddr, ToSocketAddrs},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
 
-use event_listener::Event;
-use futures::future::{AbortHandle, AbortRegistration, BoxFuture, Either, select};
-use slab::Slab;
+use futures::future::{BoxFuture, Either, select};
 
 use crate::{
     App, Listener, Runtime, ServeError, Service,
-    connection::{Link, ServeStream},
-    runtime::Clock,
+    connection::ServeStream,
+    tasks::Tasks,
 };
 
 /// A bound socket that is about to serve an app.
@@ -130,25 +128,27 @@ impl<R: Runtime> Serve<R> {
             grace_period,
         } = self;
         let service = service?;
-        let tasks = Arc::new(Tasks::default());
+        let tasks = Arc::new(Tasks::new(Arc::new(runtime.clone())));
         let _abort_on_drop = AbortAll(Arc::clone(&tasks));
         tracing::info!(%local_addr, "listening");
 
-        {
-            // Owns the listener, which is closed when this ends.
-            let accepting = pin!(accept(&runtime, listener, &service, &tasks));
-            let stopping = pin!(service.hub().stopping());
-            select(accepting, select(signal, stopping)).await;
-        }
-
-        tracing::info!(connections = service.handle().connections(), "shutting down");
-        service.handle().shutdown();
-        if within(&runtime, grace_period, tasks.finished()).await {
-            return Ok(());
-        }
-        tracing::warn!(connections = service.handle().connections(), "grace period is over");
-        service.hub().terminate_all();
-        within(&runtime, LAST_HANDLERS, tasks.finished()).await;
+        let serving = async {
+            {
+                // Owns the listener, which is closed when this ends.
+                let accepting = pin!(accept(&runtime, listener, &service, &tasks));
+                let stopping = pin!(service.hub().stopping());
+                select(accepting, select(signal, stopping)).await;
+            }
+            tracing::info!(connections = service.handle().connections(), "shutting down");
+            service.handle().shutdown();
+            if within(&runtime, grace_period, tasks.finished()).await {
+                return;
+            }
+            tracing::warn!(connections = service.handle().connections(), "grace period is over");
+            service.hub().terminate_all();
+            within(&runtime, LAST_HANDLERS, tasks.finished()).await;
+        };
+        select(pin!(serving), pin!(tasks.keep_time())).await;
         Ok(())
     }
 }
@@ -180,7 +180,6 @@ async fn accept<R: Runtime>(
     service: &Service,
     tasks: &Arc<Tasks>,
 ) {
-    let clock: Arc<dyn Clock> = Arc::new(runtime.clone());
     let mut accepted = 0u32;
     loop {
         accepted = accepted.wrapping_add(1);
@@ -190,9 +189,8 @@ async fn accept<R: Runtime>(
         }
         match listener.accept().await {
             Ok((stream, remote_addr)) => {
-                let (service, clock) = (service.clone(), Arc::clone(&clock));
-                let stream = Box::new(stream);
-                runtime.spawn(ServeStream::in_server(service, clock, stream, remote_addr, tasks));
+                let (service, stream) = (service.clone(), Box::new(stream));
+                runtime.spawn(ServeStream::in_server(service, stream, remote_addr, tasks));
             }
             Err(error) if of_the_connection(&error) => {}
             Err(error) => {
@@ -237,91 +235,6 @@ async fn within<R: Runtime>(
 ) -> bool {
     let (future, sleep) = (pin!(future), pin!(runtime.sleep(limit)));
     matches!(select(future, sleep).await, Either::Left(_))
-}
-
-/// The tasks of a server. Runtimes differ in what dropping a task's handle does, so
-/// tasks are detached, and aborted by means of our own.
-#[derive(Default)]
-pub(crate) struct Tasks {
-    running: Mutex<Running>,
-    one_ended: Event,
-}
-
-#[derive(Default)]
-struct Running {
-    tasks: Slab<Task>,
-    /// The server is gone; what is not yet should be.
-    aborted: bool,
-}
-
-enum Task {
-    Opening(AbortHandle),
-    Connected(Arc<Link>),
-}
-
-impl Task {
-    fn abort(&self) {
-        match self {
-            Self::Opening(handle) => handle.abort(),
-            Self::Connected(link) => link.abort(),
-        }
-    }
-}
-
-impl Tasks {
-    /// Counts a task in, until its [`Member`] is dropped.
-    pub(crate) fn enter(self: &Arc<Self>) -> (Member, AbortRegistration) {
-        let (handle, registration) = AbortHandle::new_pair();
-        let place = self.lock().tasks.insert(Task::Opening(handle));
-        (Member { place, tasks: Arc::clone(self) }, registration)
-    }
-
-    fn abort_all(&self) {
-        let mut running = self.lock();
-        running.aborted = true;
-        for (_, task) in &running.tasks {
-            task.abort();
-        }
-    }
-
-    async fn finished(&self) {
-        while !self.lock().tasks.is_empty() {
-            let listener = self.one_ended.listen();
-            if !self.lock().tasks.is_empty() {
-                listener.await;
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A task's place among those of its server.
-pub(crate) struct Member {
-    place: usize,
-    tasks: Arc<Tasks>,
-}
-
-impl Member {
-    /// The handshake is done: from now on an abort goes through the link.
-    pub(crate) fn connected(&self, link: Arc<Link>) {
-        let mut running = self.tasks.lock();
-        if running.aborted {
-            link.abort();
-        }
-        if let Some(task) = running.tasks.get_mut(self.place) {
-            *task = Task::Connected(link);
-        }
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.tasks.lock().tasks.try_remove(self.place);
-        self.tasks.one_ended.notify(usize::MAX);
-    }
 }
 
 /// Ends a server's tasks with the server.

@@ -10,7 +10,6 @@ use crate::{
     CloseCode, ConnectionError, Message, Options, Socket, Utf8Bytes, Ws,
     connection::{Driver, Run, run_handler, run_socket},
     registry::Registration,
-    server::Member,
 };
 
 /// A WebSocket route under construction: what its connections do.
@@ -214,7 +213,6 @@ pub struct Connection {
     pub(crate) driver: Driver,
     pub(crate) registration: Registration,
     pub(crate) span: Span,
-    pub(crate) member: Option<Member>,
 }
 
 impl fmt::Debug for Connection {
@@ -229,10 +227,10 @@ pub struct Handled<H>(H);
 
 impl<D: Send + Sync + 'static, H: Handler<D>> Endpoint<D> for Handled<H> {
     fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
-        let Connection { driver, registration, span, member } = connection;
+        let Connection { driver, registration, span } = connection;
         let link = Arc::clone(registration.link());
         let handling = run_handler(driver, registration, ws, self, |endpoint| &endpoint.0);
-        Box::pin(Run::new(link, span, member, handling))
+        Box::pin(Run::new(link, span, handling))
     }
 }
 
@@ -248,10 +246,10 @@ where
     Fut::Output: Outcome,
 {
     fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
-        let Connection { driver, registration, span, member } = connection;
+        let Connection { driver, registration, span } = connection;
         let link = Arc::clone(registration.link());
         let handler = async move |socket| self.0(socket).await.into_result();
         let handling = run_socket(driver, registration, ws, handler);
-        Box::pin(Run::new(link, span, member, handling))
+        Box::pin(Run::new(link, span, handling))
     }
 }

@@ -21,13 +21,12 @@ use super::{
 };
 use crate::{
     AppError, DeflateParams, Options, Rejection, Runtime, ServerHandle, Ws,
-    connection::{Driver, Link, ServeStream},
+    connection::{Alarm, Driver, Link, ServeStream},
     handshake::{self, HeadLimits, Refusal, is_token_byte},
     options::Settings,
     protocol::Role,
     registry::{Capacity, Hub, Registration},
-    runtime::{BoxStream, Clock, Stream},
-    server::Member,
+    runtime::{BoxStream, Stream},
     telemetry,
 };
 
@@ -291,28 +290,27 @@ impl Accepted {
     ///
     /// Dropping the future cuts the connection; `close` does not run then.
     pub async fn run<R: Runtime>(self, runtime: R, stream: impl Stream, read_ahead: &[u8]) {
-        self.start(Arc::new(runtime), Box::new(stream), read_ahead, None).await;
+        self.start(Alarm::own(Arc::new(runtime)), Box::new(stream), read_ahead).await;
     }
 
     pub(crate) fn start(
         self,
-        clock: Arc<dyn Clock>,
+        alarm: Alarm,
         stream: BoxStream,
         read_ahead: &[u8],
-        member: Option<Member>,
     ) -> BoxFuture<'static, ()> {
         let link = Arc::clone(self.registration.link());
-        if let Some(member) = &member {
+        if let Alarm::Server(member) = &alarm {
             member.connected(Arc::clone(&link));
         }
-        let driver = Driver::new(stream, read_ahead, link, self.deflate, clock);
+        let driver = Driver::new(stream, read_ahead, link, self.deflate, alarm);
         let span = tracing::debug_span!(
             "connection",
             id = %self.registration.link().id(),
             route = &*self.route,
             peer = %self.info.remote_addr,
         );
-        let connection = Connection { driver, registration: self.registration, span, member };
+        let connection = Connection { driver, registration: self.registration, span };
         (self.start)(connection, self.info)
     }
 }

@@ -25,10 +25,10 @@ pub(super) struct Deadlines {
 /// A moment in microseconds since the start, or never; half the size of an
 /// `Option<Instant>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct At(u64);
+pub(super) struct At(u64);
 
 impl At {
-    const NEVER: Self = Self(u64::MAX);
+    pub(super) const NEVER: Self = Self(u64::MAX);
 
     fn is_set(self) -> bool {
         self != Self::NEVER
@@ -104,19 +104,22 @@ impl Deadlines {
     }
 
     /// The nearest deadline.
-    pub(super) fn next(&self) -> Option<Instant> {
-        let nearest = self
-            .ping
+    pub(super) fn next(&self) -> At {
+        self.ping
             .min(self.pong)
             .min(self.idle)
             .min(self.write)
             .min(self.lifetime)
             .min(self.answer)
-            .min(self.close);
-        if !nearest.is_set() {
+            .min(self.close)
+    }
+
+    /// When that is, unless it is never.
+    pub(super) fn moment(&self, at: At) -> Option<Instant> {
+        if !at.is_set() {
             return None;
         }
-        self.start.checked_add(Duration::from_micros(nearest.0))
+        self.start.checked_add(Duration::from_micros(at.0))
     }
 
     /// Whether a blocked write is waited for.

@@ -15,15 +15,15 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use self::gone::{Gone, gone};
 use super::{
-    deadlines::{Activity, Deadlines, Due},
+    alarm::Alarm,
+    deadlines::{Activity, At, Deadlines, Due},
     input::{Input, READ_SIZE},
     link::{Flags, Link},
-    timer::Timer,
 };
 use crate::{
     CloseCode, CloseFrame, ConnectionError, DeflateParams, Message,
     protocol::{Event, FrameQueue, Inbound, Role, Violation},
-    runtime::{BoxStream, Clock},
+    runtime::BoxStream,
     telemetry,
 };
 
@@ -48,8 +48,10 @@ pub(crate) struct Driver {
     ahead: Option<Box<Ahead>>,
     /// Taken from the link and not yet accepted by the kernel.
     writing: Option<Box<FrameQueue>>,
-    timer: Timer,
+    alarm: Alarm,
     deadlines: Deadlines,
+    /// What the alarm is set to.
+    armed: At,
     activity: Activity,
     /// The stream may hold back what was written until it is flushed.
     unflushed: bool,
@@ -97,15 +99,15 @@ impl Driver {
         read_ahead: &[u8],
         link: Arc<Link>,
         deflate: Option<DeflateParams>,
-        clock: Arc<dyn Clock>,
+        alarm: Alarm,
     ) -> Self {
         let inbound = Inbound::new(Role::Server, link.settings().limits);
-        let timer = Timer::new(clock);
         Self {
             stream,
-            deadlines: Deadlines::new(timer.now(), link.settings()),
+            deadlines: Deadlines::new(alarm.now(), link.settings()),
+            armed: At::NEVER,
             activity: Activity::default(),
-            timer,
+            alarm,
             inbound: match deflate {
                 Some(params) => inbound.with_deflate(params),
                 None => inbound,
@@ -249,7 +251,7 @@ impl Driver {
     /// Keeps an event until the handlers are ready for it.
     fn keep(&mut self, event: Event) {
         if let Event::Close(_) = event {
-            self.deadlines.await_answer(self.timer.now(), self.link.settings());
+            self.deadlines.await_answer(self.alarm.now(), self.link.settings());
         }
         let ahead = self.ahead.get_or_insert_default();
         ahead.bytes += cost(&event);
@@ -414,9 +416,13 @@ impl Driver {
             self.deadlines.stop_listening();
         }
         loop {
-            self.timer.set_at(self.deadlines.next());
-            ready!(self.timer.poll(cx));
-            let (now, settings) = (self.timer.now(), self.link.settings());
+            let next = self.deadlines.next();
+            if std::mem::replace(&mut self.armed, next) != next {
+                self.alarm.set(self.deadlines.moment(next));
+            }
+            ready!(self.alarm.poll(cx, &self.link));
+            self.armed = At::NEVER;
+            let (now, settings) = (self.alarm.now(), self.link.settings());
             let Some(due) = self.deadlines.pass(now, &mut self.activity, settings) else {
                 continue;
             };
@@ -445,7 +451,7 @@ impl Driver {
         // Room after there was none: the peer has taken something.
         self.activity.received |= written > 0 && self.deadlines.is_blocked();
         if blocked != self.deadlines.is_blocked() || (blocked && written > 0) {
-            let now = blocked.then(|| self.timer.now());
+            let now = blocked.then(|| self.alarm.now());
             self.deadlines.set_blocked(now, self.link.settings());
         }
         self.drains += u32::from(self.link.written(written, blocked));

@@ -4,9 +4,11 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::Either::{Left, Right};
+
 use super::{
     Ws,
-    call::Call,
+    call::{Call, Driving},
     driver::{Driver, Incoming},
 };
 use crate::{
@@ -29,43 +31,42 @@ where
     H: Handler<D>,
     E: Send + Sync,
 {
+    let new_session = || handler(&endpoint).session(&ws);
+    let mut session = panic::catch_unwind(AssertUnwindSafe(new_session)).ok();
     async move {
         let handler = handler(&endpoint);
-        let session = panic::catch_unwind(AssertUnwindSafe(|| handler.session(&ws)));
-        let Ok(mut session) = session else {
+        let Some(session) = &mut session else {
             registration.link().close(internal_error());
-            Box::pin(driver.finish()).await;
+            let (frame, _) = Box::pin(driver.finish()).await;
+            telemetry::closed(frame.code);
             return;
         };
-        let session = &mut session;
 
-        let opened = Call::new(|| handler.open(session, ws.clone())).with(&mut driver).await;
-        let failed = match opened {
-            Err(error) => Some(error),
-            Ok(()) => loop {
-                let driver = &mut driver;
-                let handled = match driver.next().await {
-                    Incoming::Message(message) => {
-                        let handle = || handler.message(session, ws.clone(), message);
-                        Call::new(handle).with(driver).await
-                    }
-                    Incoming::Ping(payload) => {
-                        let handle = || handler.ping(session, ws.clone(), payload);
-                        Call::new(handle).with(driver).await
-                    }
-                    Incoming::Pong(payload) => {
-                        let handle = || handler.pong(session, ws.clone(), payload);
-                        Call::new(handle).with(driver).await
-                    }
+        let failed = 'events: {
+            let open = Call::new(|| handler.open(session, ws.clone()));
+            if let Err(error) = Driving::new(open, &mut driver).await {
+                break 'events Some(error);
+            }
+            loop {
+                let call = match driver.next().await {
+                    Incoming::Message(message) => Left(Left(Call::new(|| {
+                        handler.message(session, ws.clone(), message)
+                    }))),
+                    Incoming::Ping(payload) => Left(Right(Call::new(|| {
+                        handler.ping(session, ws.clone(), payload)
+                    }))),
+                    Incoming::Pong(payload) => Right(Left(Call::new(|| {
+                        handler.pong(session, ws.clone(), payload)
+                    }))),
                     Incoming::Drain => {
-                        Call::new(|| handler.drain(session, ws.clone())).with(driver).await
+                        Right(Right(Call::new(|| handler.drain(session, ws.clone()))))
                     }
                     Incoming::End => break None,
                 };
-                if let Err(error) = handled {
+                if let Err(error) = Driving::new(call, &mut driver).await {
                     break Some(error);
                 }
-            },
+            }
         };
 
         // What follows happens once, so it may take room of its own.
@@ -93,6 +94,8 @@ where
             report(Call::new(|| handler.close(session, ws.clone(), code, reason)).await);
         })
         .await;
+        // Before the driver, and with it the task's place in its server, is.
+        drop(registration);
     }
 }
 

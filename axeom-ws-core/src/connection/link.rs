@@ -71,6 +71,8 @@ const AWAKE: u8 = 8;
 const QUEUED: u8 = 16;
 /// The server this connection belongs to is gone.
 const ABORTED: u8 = 32;
+/// A deadline may have passed.
+const DUE: u8 = 64;
 
 /// What a link's flags say at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -212,6 +214,13 @@ impl Link {
         self.writable.notify(usize::MAX);
     }
 
+    /// A deadline of the connection has passed.
+    pub(crate) fn deadline_passed(&self) {
+        let state = self.lock();
+        self.flags.fetch_or(DUE, Ordering::Release);
+        self.wake(state);
+    }
+
     /// Ends the task, whatever it waits for.
     pub(crate) fn abort(&self) {
         let state = self.lock();
@@ -287,11 +296,20 @@ impl Link {
         self.flags.fetch_or(AWAKE, Ordering::Relaxed);
     }
 
+    /// Whether a deadline has passed since this was asked last.
+    pub(crate) fn take_due(&self) -> bool {
+        let due = self.flags.load(Ordering::Acquire) & DUE != 0;
+        if due {
+            self.flags.fetch_and(!DUE, Ordering::Relaxed);
+        }
+        due
+    }
+
     /// The task is about to wait. `false` if there is work for it after all: frames
     /// that are not `blocked`, or an end that it has not `seen`.
     pub(crate) fn park(&self, waker: &Waker, blocked: bool, seen: Flags) -> bool {
         let mut state = self.lock();
-        let unseen = self.flags().0 & !seen.0 & (CLOSING | CUT | ABORTED);
+        let unseen = self.flags().0 & !seen.0 & (CLOSING | CUT | ABORTED | DUE);
         if (!blocked && !state.outbound.is_empty()) || unseen != 0 {
             return false;
         }

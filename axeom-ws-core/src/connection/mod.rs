@@ -1,6 +1,7 @@
 //! The driver: one task per connection, which joins the protocol, the stream and the
 //! handlers. The only place that does I/O.
 
+mod alarm;
 mod call;
 mod deadlines;
 mod driver;
@@ -15,6 +16,7 @@ mod timer;
 mod ws;
 
 pub(crate) use self::{
+    alarm::Alarm,
     driver::Driver,
     handle::run_handler,
     link::{Link, Refused},

@@ -16,12 +16,12 @@ use futures::{
 };
 use http::{Method, Response};
 
-use super::timer::Timer;
+use super::{alarm::Alarm, timer::Timer};
 use crate::{
     Service,
     handshake::{Head, HeadReader, Refusal, encode},
     runtime::{BoxStream, Clock},
-    server::{Member, Tasks},
+    tasks::{Member, Tasks},
     telemetry,
 };
 
@@ -69,12 +69,12 @@ impl ServeStream {
     /// The same, as a member of a server, with which it ends.
     pub(crate) fn in_server(
         service: Service,
-        clock: Arc<dyn Clock>,
         stream: BoxStream,
         remote_addr: SocketAddr,
         tasks: &Arc<Tasks>,
     ) -> Self {
         let (member, abort) = tasks.enter();
+        let clock = Arc::clone(tasks.clock());
         let opening = open(service, clock, stream, remote_addr, Some(member));
         Self::Opening(Box::pin(Abortable::new(opening, abort).map(|opened| opened.ok().flatten())))
     }
@@ -130,7 +130,8 @@ async fn open(
         Ok(accepted) => {
             let response = encode(&accepted.response().clone().map(|()| Bytes::new()));
             timer.limit(send(&mut stream, &response)).await?.ok()?;
-            Some(accepted.start(clock, stream, &input, member))
+            let alarm = member.map_or_else(|| Alarm::own(clock), Alarm::Server);
+            Some(accepted.start(alarm, stream, &input))
         }
         Err(response) => {
             refuse(&mut stream, &mut timer, response, without_body).await;

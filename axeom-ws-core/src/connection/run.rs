@@ -9,7 +9,6 @@ use pin_project::pin_project;
 use tracing::Span;
 
 use super::link::Link;
-use crate::server::Member;
 
 /// The task of a connection, around what it does: it tells the link when it runs and when
 /// it waits, and ends when its server is dropped.
@@ -20,14 +19,12 @@ pub(crate) struct Run<F> {
     span: Option<Box<Span>>,
     #[pin]
     future: F,
-    /// Given up last: then the server has one connection less.
-    _member: Option<Member>,
 }
 
 impl<F: Future<Output = ()>> Run<F> {
-    pub(crate) fn new(link: Arc<Link>, span: Span, member: Option<Member>, future: F) -> Self {
+    pub(crate) fn new(link: Arc<Link>, span: Span, future: F) -> Self {
         let span = (!span.is_disabled()).then(|| Box::new(span));
-        Self { link, span, future, _member: member }
+        Self { link, span, future }
     }
 }
 

@@ -16,7 +16,7 @@ impl Driver {
     /// The close frame that started the closing handshake decides: the peer's, or
     /// this side's, be it asked for by a handle or the answer to a violation.
     pub(crate) async fn finish(&mut self) -> (CloseFrame, Option<ConnectionError>) {
-        self.deadlines.begin_close(self.timer.now(), self.link.settings());
+        self.deadlines.begin_close(self.alarm.now(), self.link.settings());
         let closing = self.link.closing();
         let end = if closing.is_some() { None } else { self.end.take().map(|end| *end) };
         let outcome = match (end, closing) {
