@@ -11,11 +11,7 @@ use std::{
 
 use futures::future::{BoxFuture, Either, select};
 
-use crate::{
-    App, Listener, Runtime, ServeError, Service,
-    connection::ServeStream,
-    tasks::Tasks,
-};
+use crate::{App, Listener, Runtime, ServeError, Service, connection::ServeStream, tasks::Tasks};
 
 /// A bound socket that is about to serve an app.
 ///

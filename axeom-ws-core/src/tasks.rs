@@ -61,12 +61,7 @@ const REST_FOR_EACH: Duration = Duration::from_micros(1);
 
 impl Tasks {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            running: Mutex::default(),
-            one_ended: Event::new(),
-            nearer: Event::new(),
-        }
+        Self { clock, running: Mutex::default(), one_ended: Event::new(), nearer: Event::new() }
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -173,8 +168,8 @@ impl Member {
         if let Some(task) = running.tasks.get_mut(self.place) {
             task.deadline = deadline;
         }
-        let is_nearer = deadline
-            .is_some_and(|deadline| running.next_look.is_none_or(|at| deadline < at));
+        let is_nearer =
+            deadline.is_some_and(|deadline| running.next_look.is_none_or(|at| deadline < at));
         if is_nearer {
             running.next_look = deadline;
             drop(running);

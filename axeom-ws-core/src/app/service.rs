@@ -15,7 +15,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use super::{
     BuildContext, RequestInfo,
     context::Handshake,
-    request::HeaderLines,
     route::{Connection, Endpoint, Protocols},
     router::Router,
 };
@@ -196,13 +195,8 @@ impl Service {
             response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
         }
         extend(response.headers_mut(), handshake.take_response_headers());
-        let info = RequestInfo {
-            uri: handshake.request.uri().to_string().into(),
-            headers: HeaderLines::new(handshake.request.headers()),
-            params: handshake.params.clone(),
-            protocol: protocol.as_ref().and_then(|own| own.to_str().ok()).map(Into::into),
-            remote_addr,
-        };
+        let (request, params) = (&handshake.request, handshake.params.clone());
+        let info = RequestInfo::new(request, params, protocol.as_ref(), remote_addr);
         let route = Arc::clone(&route.path);
         Ok(Accepted { response, registration, deflate, route, info, start })
     }
@@ -308,7 +302,7 @@ impl Accepted {
             "connection",
             id = %self.registration.link().id(),
             route = &*self.route,
-            peer = %self.info.remote_addr,
+            peer = %self.info.remote_addr(),
         );
         let connection = Connection { driver, registration: self.registration, span };
         (self.start)(connection, self.info)

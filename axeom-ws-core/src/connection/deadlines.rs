@@ -22,13 +22,16 @@ pub(super) struct Deadlines {
     close: At,
 }
 
-/// A moment in microseconds since the start, or never; half the size of an
-/// `Option<Instant>`.
+/// A moment in ticks since the start, or never; a quarter of an `Option<Instant>`. A
+/// connection two years old has no deadlines any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct At(u64);
+pub(super) struct At(u32);
+
+/// A deadline is at most this late for its own sake. A second has a whole number of them.
+const TICK: Duration = Duration::from_micros(1_000_000 / 64);
 
 impl At {
-    pub(super) const NEVER: Self = Self(u64::MAX);
+    pub(super) const NEVER: Self = Self(u32::MAX);
 
     fn is_set(self) -> bool {
         self != Self::NEVER
@@ -119,7 +122,7 @@ impl Deadlines {
         if !at.is_set() {
             return None;
         }
-        self.start.checked_add(Duration::from_micros(at.0))
+        self.start.checked_add(TICK * at.0)
     }
 
     /// Whether a blocked write is waited for.
@@ -184,13 +187,15 @@ impl Deadlines {
     }
 
     fn at(&self, moment: Instant) -> At {
-        let micros = moment.saturating_duration_since(self.start).as_micros();
-        At(u64::try_from(micros).unwrap_or(u64::MAX - 1))
+        let ticks = moment.saturating_duration_since(self.start).as_micros() / TICK.as_micros();
+        At(u32::try_from(ticks).unwrap_or(u32::MAX).min(u32::MAX - 1))
     }
 
     fn after(&self, now: Instant, time: Option<Duration>) -> At {
         let Some(time) = time else { return At::NEVER };
-        At(self.at(now).0.saturating_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
+        let since_start = now.saturating_duration_since(self.start).saturating_add(time);
+        let ticks = since_start.as_micros().div_ceil(TICK.as_micros());
+        At(u32::try_from(ticks).unwrap_or(u32::MAX))
     }
 }
 

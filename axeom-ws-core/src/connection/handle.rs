@@ -49,15 +49,15 @@ where
             }
             loop {
                 let call = match driver.next().await {
-                    Incoming::Message(message) => Left(Left(Call::new(|| {
-                        handler.message(session, ws.clone(), message)
-                    }))),
-                    Incoming::Ping(payload) => Left(Right(Call::new(|| {
-                        handler.ping(session, ws.clone(), payload)
-                    }))),
-                    Incoming::Pong(payload) => Right(Left(Call::new(|| {
-                        handler.pong(session, ws.clone(), payload)
-                    }))),
+                    Incoming::Message(message) => {
+                        Left(Left(Call::new(|| handler.message(session, ws.clone(), message))))
+                    }
+                    Incoming::Ping(payload) => {
+                        Left(Right(Call::new(|| handler.ping(session, ws.clone(), payload))))
+                    }
+                    Incoming::Pong(payload) => {
+                        Right(Left(Call::new(|| handler.pong(session, ws.clone(), payload))))
+                    }
                     Incoming::Drain => {
                         Right(Right(Call::new(|| handler.drain(session, ws.clone()))))
                     }

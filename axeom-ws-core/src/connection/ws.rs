@@ -157,30 +157,30 @@ impl<D> Ws<D> {
     /// A parameter of the route's path, decoded; empty if the route has none of this
     /// name. The tail that a `*` matched has the name `*`.
     pub fn param(&self, name: &str) -> &str {
-        self.0.request.params.get(name)
+        self.0.request.param(name)
     }
 
     /// The first value of a header of the handshake request, in any case; `None` if it
     /// is missing or not text, or only served the handshake itself (`Connection`,
     /// `Upgrade`, `Sec-WebSocket-Key`, `-Version` and `-Extensions`).
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.0.request.headers.get(name)
+        self.0.request.header(name)
     }
 
     /// The URI of the handshake request.
     pub fn uri(&self) -> Uri {
         // It was one when the handshake was accepted.
-        self.0.request.uri.parse().unwrap_or_default()
+        self.0.request.uri().parse().unwrap_or_default()
     }
 
     /// The subprotocol that was chosen.
     pub fn protocol(&self) -> Option<&str> {
-        self.0.request.protocol.as_deref()
+        self.0.request.protocol()
     }
 
     /// The peer's address.
     pub fn remote_addr(&self) -> SocketAddr {
-        self.0.request.remote_addr
+        self.0.request.remote_addr()
     }
 
     /// The connection's id, unique within the process.
@@ -200,7 +200,7 @@ impl<D> fmt::Debug for Ws<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ws")
             .field("id", &self.id())
-            .field("uri", &self.0.request.uri)
+            .field("uri", &self.0.request.uri())
             .field("remote_addr", &self.remote_addr())
             .finish_non_exhaustive()
     }
