@@ -2,6 +2,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
     net::IpAddr,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -121,11 +122,15 @@ pub(crate) struct Registration {
     counted: Option<Box<IpAddr>>,
 }
 
-impl Registration {
-    pub(crate) fn link(&self) -> &Arc<Link> {
+impl Deref for Registration {
+    type Target = Arc<Link>;
+
+    fn deref(&self) -> &Arc<Link> {
         &self.link
     }
+}
 
+impl Registration {
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         &self.hub
     }

@@ -20,25 +20,35 @@ use crate::{connection::Link, runtime::Clock};
 /// each connection.
 pub(crate) struct Tasks {
     clock: Arc<dyn Clock>,
+    start: Instant,
     running: Mutex<Running>,
     one_ended: Event,
     /// Notified when a deadline is nearer than all before.
     nearer: Event,
 }
 
-#[derive(Default)]
 struct Running {
     tasks: Slab<Task>,
     /// The server is gone; what is not yet should be.
     aborted: bool,
     /// When the deadlines are looked at next.
-    next_look: Option<Instant>,
+    next_look: u64,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self { tasks: Slab::new(), aborted: false, next_look: NEVER }
+    }
 }
 
 struct Task {
     kind: Kind,
-    deadline: Option<Instant>,
+    /// When it is to be woken, in microseconds since the server's start.
+    deadline: u64,
 }
+
+/// The deadline of a task that has none.
+const NEVER: u64 = u64::MAX;
 
 enum Kind {
     Opening(AbortHandle),
@@ -55,13 +65,19 @@ impl Kind {
 }
 
 /// A look at all deadlines is at least this long after the last, and longer with many
-/// connections: it costs a few nanoseconds for each.
-const REST: Duration = Duration::from_millis(5);
-const REST_FOR_EACH: Duration = Duration::from_micros(1);
+/// connections, in microseconds: it costs a few nanoseconds for each.
+const REST: u64 = 5000;
+const REST_FOR_EACH: u64 = 1;
 
 impl Tasks {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, running: Mutex::default(), one_ended: Event::new(), nearer: Event::new() }
+        Self {
+            start: clock.now(),
+            clock,
+            running: Mutex::default(),
+            one_ended: Event::new(),
+            nearer: Event::new(),
+        }
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -71,7 +87,7 @@ impl Tasks {
     /// Counts a task in, until its [`Member`] is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> (Member, AbortRegistration) {
         let (handle, registration) = AbortHandle::new_pair();
-        let task = Task { kind: Kind::Opening(handle), deadline: None };
+        let task = Task { kind: Kind::Opening(handle), deadline: NEVER };
         let place = self.lock().tasks.insert(task);
         (Member { place, tasks: Arc::clone(self) }, registration)
     }
@@ -96,22 +112,30 @@ impl Tasks {
 
     /// Wakes connections when their deadlines are due, for as long as it is polled.
     pub(crate) async fn keep_time(&self) {
-        let mut rested = self.clock.now();
+        let mut rested = 0;
         loop {
             let nearer = self.nearer.listen();
             let next_look = self.lock().next_look;
-            let Some(next_look) = next_look else {
+            if next_look == NEVER {
                 nearer.await;
                 continue;
-            };
-            let wait = next_look.max(rested).saturating_duration_since(self.clock.now());
-            if !wait.is_zero() {
+            }
+            let now = self.micros(self.clock.now());
+            let next_look = next_look.max(rested);
+            if next_look > now {
+                let wait = Duration::from_micros(next_look - now);
                 select(self.clock.sleep(wait), pin!(nearer)).await;
                 continue;
             }
             let mut running = self.lock();
-            rested = running.wake_due(self.clock.now());
+            running.wake_due(now);
+            rested = now + REST.max(REST_FOR_EACH * running.tasks.len() as u64);
         }
+    }
+
+    fn micros(&self, moment: Instant) -> u64 {
+        let since_start = moment.saturating_duration_since(self.start);
+        u64::try_from(since_start.as_micros()).unwrap_or(NEVER - 1)
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {
@@ -120,23 +144,18 @@ impl Tasks {
 }
 
 impl Running {
-    /// Wakes those whose deadline has passed. Returns the earliest moment for the next look.
-    fn wake_due(&mut self, now: Instant) -> Instant {
-        self.next_look = None;
+    /// Wakes those whose deadline has passed.
+    fn wake_due(&mut self, now: u64) {
+        self.next_look = NEVER;
         for (_, task) in &mut self.tasks {
-            match (task.deadline, &task.kind) {
-                (Some(deadline), Kind::Connected(link)) if deadline <= now => {
-                    task.deadline = None;
+            if task.deadline <= now {
+                task.deadline = NEVER;
+                if let Kind::Connected(link) = &task.kind {
                     link.deadline_passed();
                 }
-                (Some(deadline), _) => {
-                    self.next_look = Some(self.next_look.map_or(deadline, |at| at.min(deadline)));
-                }
-                (None, _) => {}
             }
+            self.next_look = self.next_look.min(task.deadline);
         }
-        let count = u32::try_from(self.tasks.len()).unwrap_or(u32::MAX);
-        now + REST.max(REST_FOR_EACH.saturating_mul(count))
     }
 }
 
@@ -164,13 +183,13 @@ impl Member {
 
     /// The link is told when `deadline` has passed, in place of any other.
     pub(crate) fn set_deadline(&self, deadline: Option<Instant>) {
+        // Rounded up: it has passed when the connection is told.
+        let deadline = deadline.map_or(NEVER, |deadline| self.tasks.micros(deadline) + 1);
         let mut running = self.tasks.lock();
         if let Some(task) = running.tasks.get_mut(self.place) {
             task.deadline = deadline;
         }
-        let is_nearer =
-            deadline.is_some_and(|deadline| running.next_look.is_none_or(|at| deadline < at));
-        if is_nearer {
+        if deadline < running.next_look {
             running.next_look = deadline;
             drop(running);
             self.tasks.nearer.notify(usize::MAX);

@@ -9,7 +9,6 @@ use super::handler::{Callbacks, Handler, NoCallbacks, Outcome, Unset};
 use crate::{
     CloseCode, ConnectionError, Message, Options, Socket, Utf8Bytes, Ws,
     connection::{Driver, Run, run_handler, run_socket},
-    registry::Registration,
 };
 
 /// A WebSocket route under construction: what its connections do.
@@ -211,7 +210,6 @@ pub trait Endpoint<D>: Send + Sync + 'static {
 #[doc(hidden)]
 pub struct Connection {
     pub(crate) driver: Driver,
-    pub(crate) registration: Registration,
     pub(crate) span: Span,
 }
 
@@ -227,9 +225,9 @@ pub struct Handled<H>(H);
 
 impl<D: Send + Sync + 'static, H: Handler<D>> Endpoint<D> for Handled<H> {
     fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
-        let Connection { driver, registration, span } = connection;
-        let link = Arc::clone(registration.link());
-        let handling = run_handler(driver, registration, ws, self, |endpoint| &endpoint.0);
+        let Connection { driver, span } = connection;
+        let link = Arc::clone(ws.link());
+        let handling = run_handler(driver, ws, self, |endpoint| &endpoint.0);
         Box::pin(Run::new(link, span, handling))
     }
 }
@@ -246,10 +244,10 @@ where
     Fut::Output: Outcome,
 {
     fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
-        let Connection { driver, registration, span } = connection;
-        let link = Arc::clone(registration.link());
+        let Connection { driver, span } = connection;
+        let link = Arc::clone(ws.link());
         let handler = async move |socket| self.0(socket).await.into_result();
-        let handling = run_socket(driver, registration, ws, handler);
+        let handling = run_socket(driver, ws, handler);
         Box::pin(Run::new(link, span, handling))
     }
 }

@@ -293,18 +293,17 @@ impl Accepted {
         stream: BoxStream,
         read_ahead: &[u8],
     ) -> BoxFuture<'static, ()> {
-        let link = Arc::clone(self.registration.link());
         if let Alarm::Server(member) = &alarm {
-            member.connected(Arc::clone(&link));
+            member.connected(Arc::clone(&self.registration));
         }
-        let driver = Driver::new(stream, read_ahead, link, self.deflate, alarm);
         let span = tracing::debug_span!(
             "connection",
-            id = %self.registration.link().id(),
+            id = %self.registration.id(),
             route = &*self.route,
             peer = %self.info.remote_addr(),
         );
-        let connection = Connection { driver, registration: self.registration, span };
+        let driver = Driver::new(stream, read_ahead, self.registration, self.deflate, alarm);
+        let connection = Connection { driver, span };
         (self.start)(connection, self.info)
     }
 }
@@ -343,8 +342,8 @@ impl<D: Send + Sync + 'static, E: Endpoint<D>> Prepare for ErasedEndpoint<D, E> 
         let data = self.context.build(handshake).await?;
         let endpoint = Arc::clone(&self.endpoint);
         Ok(Box::new(move |connection, info| {
-            let registration = &connection.registration;
-            let (link, hub) = (Arc::clone(registration.link()), Arc::clone(registration.hub()));
+            let registration = connection.driver.registration();
+            let (link, hub) = (Arc::clone(registration), Arc::clone(registration.hub()));
             endpoint.run(connection, Ws::new(link, hub, info, data))
         }))
     }

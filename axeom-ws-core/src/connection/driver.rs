@@ -6,7 +6,6 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -18,11 +17,12 @@ use super::{
     alarm::Alarm,
     deadlines::{Activity, At, Deadlines, Due},
     input::{Input, READ_SIZE},
-    link::{Flags, Link},
+    link::Flags,
 };
 use crate::{
     CloseCode, CloseFrame, ConnectionError, DeflateParams, Message,
     protocol::{Event, FrameQueue, Inbound, Role, Violation},
+    registry::Registration,
     runtime::BoxStream,
     telemetry,
 };
@@ -41,14 +41,13 @@ pub(crate) enum Incoming {
 /// Reads, parses, writes and keeps time for one connection.
 pub(crate) struct Driver {
     stream: BoxStream,
-    link: Arc<Link>,
+    link: Registration,
     inbound: Inbound,
     input: Input,
     /// Parsed while a handler was busy.
     ahead: Option<Box<Ahead>>,
     /// Taken from the link and not yet accepted by the kernel.
     writing: Option<Box<FrameQueue>>,
-    alarm: Alarm,
     deadlines: Deadlines,
     /// What the alarm is set to.
     armed: At,
@@ -62,6 +61,8 @@ pub(crate) struct Driver {
     end: Option<Box<End>>,
     /// What made writing impossible, if anything.
     write_error: Option<io::Error>,
+    /// Last, for with it goes the task's place in its server.
+    alarm: Alarm,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +98,7 @@ impl Driver {
     pub(crate) fn new(
         stream: BoxStream,
         read_ahead: &[u8],
-        link: Arc<Link>,
+        link: Registration,
         deflate: Option<DeflateParams>,
         alarm: Alarm,
     ) -> Self {
@@ -122,6 +123,10 @@ impl Driver {
             end: None,
             write_error: None,
         }
+    }
+
+    pub(crate) fn registration(&self) -> &Registration {
+        &self.link
     }
 
     /// The next event. What handlers queued before is written once there is no more

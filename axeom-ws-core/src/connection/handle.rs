@@ -11,9 +11,7 @@ use super::{
     call::{Call, Driving},
     driver::{Driver, Incoming},
 };
-use crate::{
-    CloseCode, CloseFrame, Closed, ConnectionError, Handler, registry::Registration, telemetry,
-};
+use crate::{CloseCode, CloseFrame, Closed, ConnectionError, Handler, telemetry};
 
 /// Runs a connection from `open` to `close`.
 ///
@@ -21,7 +19,6 @@ use crate::{
 /// lives.
 pub(crate) fn run_handler<D, H, E>(
     mut driver: Driver,
-    registration: Registration,
     ws: Ws<D>,
     endpoint: Arc<E>,
     handler: impl Fn(&E) -> &H + Send,
@@ -36,7 +33,7 @@ where
     async move {
         let handler = handler(&endpoint);
         let Some(session) = &mut session else {
-            registration.link().close(internal_error());
+            ws.link().close(internal_error());
             let (frame, _) = Box::pin(driver.finish()).await;
             telemetry::closed(frame.code);
             return;
@@ -71,7 +68,7 @@ where
 
         // What follows happens once, so it may take room of its own.
         Box::pin(async {
-            let link = registration.link();
+            let link = ws.link();
             // A handler that passes on that its own connection is closed has not failed.
             let told = |error: &ConnectionError| {
                 let ConnectionError::Handler(error) = error else { return false };
@@ -81,7 +78,7 @@ where
             if failed.is_some() {
                 link.close(internal_error());
             }
-            registration.leave_topics();
+            driver.registration().leave_topics();
             let (frame, error) = driver.finish().await;
             driver.drop_stream();
             if let Some(error) = failed.or(error) {
@@ -94,8 +91,6 @@ where
             report(Call::new(|| handler.close(session, ws.clone(), code, reason)).await);
         })
         .await;
-        // Before the driver, and with it the task's place in its server, is.
-        drop(registration);
     }
 }
 

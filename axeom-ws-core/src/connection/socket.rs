@@ -16,7 +16,7 @@ use super::{
     driver::{Driver, Incoming},
     handle,
 };
-use crate::{CloseCode, CloseFrame, HandlerResult, Message, registry::Registration, telemetry};
+use crate::{CloseCode, CloseFrame, HandlerResult, Message, telemetry};
 
 /// What [`Socket::recv`] yields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,15 +97,14 @@ impl<D> fmt::Debug for Socket<D> {
 /// Runs a connection whose handler owns the loop.
 pub(crate) async fn run_socket<D, Fut>(
     mut driver: Driver,
-    registration: Registration,
     ws: Ws<D>,
     handler: impl FnOnce(Socket<D>) -> Fut,
 ) where
     Fut: Future<Output = HandlerResult>,
 {
     let inbox = Arc::new(Mutex::new(Inbox::default()));
+    let link = Arc::clone(ws.link());
     let socket = Socket { ws, inbox: Arc::clone(&inbox) };
-    let link = registration.link();
     // Called in here, so that a panic of the closure itself is caught too.
     let mut handled = pin!(Call::new(|| handler(socket)));
 
@@ -146,7 +145,7 @@ pub(crate) async fn run_socket<D, Fut>(
         }
         None => {}
     }
-    registration.leave_topics();
+    driver.registration().leave_topics();
     // The handler goes on meanwhile: what it holds must not wait for the peer.
     let (frame, _) = {
         let mut finish = Box::pin(driver.finish());

@@ -33,6 +33,10 @@ impl<D> Ws<D> {
         Self(Arc::new(Shared { link, hub, request, data }))
     }
 
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.0.link
+    }
+
     /// Queues a message. Over the high-water mark it waits until the peer has taken
     /// enough; it never drops.
     ///
