@@ -155,17 +155,28 @@ impl Driver {
                 }
                 continue;
             }
-            match self.next_parsed() {
-                Some(Event::Message(message)) => return Poll::Ready(Incoming::Message(message)),
-                Some(Event::Ping(payload)) => return Poll::Ready(Incoming::Ping(payload)),
-                Some(Event::Pong(payload)) => return Poll::Ready(Incoming::Pong(payload)),
-                Some(Event::Close(frame)) => self.end = Some(Box::new(End::Closed(frame))),
-                None => {}
+            if self.ahead.is_none() {
+                if let Some((size, message)) = self.inbound.plain(self.input.bytes()) {
+                    self.input.consume(size);
+                    self.heard(&message);
+                    return Poll::Ready(Incoming::Message(message));
+                }
+            }
+            if self.ahead.is_some() || !self.input.is_empty() {
+                match self.next_parsed() {
+                    Some(Event::Message(message)) => {
+                        return Poll::Ready(Incoming::Message(message));
+                    }
+                    Some(Event::Ping(payload)) => return Poll::Ready(Incoming::Ping(payload)),
+                    Some(Event::Pong(payload)) => return Poll::Ready(Incoming::Pong(payload)),
+                    Some(Event::Close(frame)) => self.end = Some(Box::new(End::Closed(frame))),
+                    None => {}
+                }
             }
             if self.end.is_some() {
                 return Poll::Ready(Incoming::End);
             }
-            let blocked = self.poll_write(cx).is_pending();
+            let blocked = self.has_output() && self.poll_write(cx).is_pending();
             if self.drains > 0 {
                 continue;
             }
@@ -271,12 +282,14 @@ impl Driver {
     fn answer(&mut self, event: &Event) {
         match event {
             Event::Ping(payload) => self.link.pong(payload.clone()),
-            Event::Message(message) => {
-                self.activity.heard = true;
-                telemetry::received(message.len());
-            }
+            Event::Message(message) => self.heard(message),
             Event::Pong(_) | Event::Close(_) => {}
         }
+    }
+
+    fn heard(&mut self, message: &Message) {
+        self.activity.heard = true;
+        telemetry::received(message.len());
     }
 
     fn violated(&mut self, violation: Violation) {
@@ -347,6 +360,11 @@ impl Driver {
                 return Poll::Ready(());
             }
         }
+    }
+
+    /// Whether there is anything to write, or to flush.
+    fn has_output(&self) -> bool {
+        self.writing.is_some() || self.unflushed || self.link.flags().queued()
     }
 
     /// Writes all there is. Pending while the stream takes no more, or when it is another

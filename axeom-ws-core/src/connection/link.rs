@@ -73,6 +73,8 @@ const QUEUED: u8 = 16;
 const ABORTED: u8 = 32;
 /// A deadline may have passed.
 const DUE: u8 = 64;
+/// Somebody listens for room.
+const WAITED_FOR: u8 = 128;
 
 /// What a link's flags say at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -166,7 +168,9 @@ impl Link {
 
     /// Hears of it when waiting senders should look again.
     pub(crate) fn listen(&self) -> EventListener {
-        self.writable.listen()
+        let listener = self.writable.listen();
+        self.flags.fetch_or(WAITED_FOR, Ordering::Relaxed);
+        listener
     }
 
     /// Waits until the connection is not congested.
@@ -211,7 +215,7 @@ impl Link {
         self.note_queued(&state);
         self.flags.fetch_or(CUT, Ordering::Release);
         self.wake(state);
-        self.writable.notify(usize::MAX);
+        self.notify_waiting();
     }
 
     /// A deadline of the connection has passed.
@@ -234,6 +238,7 @@ impl Link {
 
     /// Queues a message if there is room; with `below_mark`, only while the
     /// connection is not congested.
+    #[inline]
     fn offer(
         &self,
         state: &mut State,
@@ -268,11 +273,21 @@ impl Link {
             state.closing = Some(Box::new(frame.sendable()));
             self.note_queued(state);
             self.flags.fetch_or(CLOSING, Ordering::Release);
+            self.notify_waiting();
+        }
+    }
+
+    /// To be called after whatever may give waiting senders room, or end their wait.
+    fn notify_waiting(&self) {
+        // Who listens has said so before it found, under the lock, that it must wait.
+        if self.flags.load(Ordering::Relaxed) & WAITED_FOR != 0 {
+            self.flags.fetch_and(!WAITED_FOR, Ordering::Relaxed);
             self.writable.notify(usize::MAX);
         }
     }
 
     /// To be called after whatever may have queued a frame.
+    #[inline]
     fn note_queued(&self, state: &State) {
         if !self.flags().queued() && !state.outbound.is_empty() {
             self.flags.fetch_or(QUEUED, Ordering::Release);
@@ -343,7 +358,7 @@ impl Link {
         }
         drop(state);
         if relieved || buffered == 0 {
-            self.writable.notify_relaxed(usize::MAX);
+            self.notify_waiting();
         }
         relieved
     }
@@ -360,7 +375,7 @@ impl Link {
         state.outbound.close(frame);
         self.note_queued(&state);
         drop(state);
-        self.writable.notify(usize::MAX);
+        self.notify_waiting();
     }
 
     /// The stream is gone: nothing can be sent, and nothing is owed.
@@ -373,14 +388,19 @@ impl Link {
         // Backpressure ends without a `drain`: there is nothing to go on with.
         self.flags.fetch_and(!(CONGESTED | QUEUED), Ordering::Release);
         drop(state);
-        self.writable.notify(usize::MAX);
+        self.notify_waiting();
     }
 
     /// Unlocks, and wakes the task if it waits.
-    fn wake(&self, mut state: MutexGuard<'_, State>) {
-        if self.flags.load(Ordering::Relaxed) & AWAKE != 0 {
-            return;
+    #[inline]
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        if !self.flags().awake() {
+            self.wake_up(state);
         }
+    }
+
+    #[cold]
+    fn wake_up(&self, mut state: MutexGuard<'_, State>) {
         self.flags.fetch_or(AWAKE, Ordering::Relaxed);
         let waker = state.waker.take();
         drop(state);
@@ -391,9 +411,10 @@ impl Link {
 
     /// As [`wake`](Self::wake), for frames: a task that waits for the peer cannot write
     /// them anyway.
+    #[inline]
     fn wake_to_write(&self, state: MutexGuard<'_, State>) {
-        if !state.outbound.is_blocked() || state.outbound.is_closed() {
-            self.wake(state);
+        if !self.flags().awake() && (!state.outbound.is_blocked() || state.outbound.is_closed()) {
+            self.wake_up(state);
         }
     }
 

@@ -71,6 +71,44 @@ pub(super) struct Header {
     pub(super) size: usize,
 }
 
+/// The start of a masked, whole, uncompressed message of up to 65 535 bytes, which is what
+/// nearly all frames are.
+pub(super) struct Plain {
+    pub(super) text: bool,
+    pub(super) mask: Mask,
+    pub(super) length: usize,
+    pub(super) size: usize,
+}
+
+impl Plain {
+    /// Reads the header at the start of `input`; `None` if it is another, or not all there.
+    #[inline]
+    pub(super) fn parse(input: &[u8]) -> Option<Self> {
+        const MASKED_16: u8 = MASKED | LENGTH_16;
+        const TEXT: u8 = FIN | 0x1;
+        const BINARY: u8 = FIN | 0x2;
+        let (&[first, second], rest) = input.split_first_chunk()?;
+        let text = match first {
+            TEXT => true,
+            BINARY => false,
+            _ => return None,
+        };
+        let (length, key, size) = match second {
+            MASKED..MASKED_16 => (usize::from(second & LENGTH), rest.first_chunk()?, 6),
+            MASKED_16 => {
+                let (length, rest) = rest.split_first_chunk()?;
+                let length = usize::from(u16::from_be_bytes(*length));
+                if length < usize::from(LENGTH_16) {
+                    return None;
+                }
+                (length, rest.first_chunk()?, 8)
+            }
+            _ => return None,
+        };
+        Some(Self { text, mask: Mask::new(*key), length, size })
+    }
+}
+
 impl Header {
     /// Reads the header at the start of `input`; `None` if it is not all there yet. With
     /// `deflate`, RSV1 has a meaning on data frames.
@@ -126,34 +164,40 @@ impl Header {
     }
 }
 
-/// Writes the header of a whole, unfragmented message or control frame.
-pub(super) fn write(
-    opcode: Opcode,
-    rsv1: bool,
-    length: usize,
-    mask: Option<Mask>,
-    out: &mut Vec<u8>,
-) {
-    let mut header = [0; MAX_HEADER];
-    header[0] = FIN | opcode.to_wire() | if rsv1 { RSV1 } else { 0 };
-    let masked = if mask.is_some() { MASKED } else { 0 };
-    let mut size = 2;
-    match length {
-        0..=125 => header[1] = masked | length as u8,
-        126..=0xffff => {
-            header[1] = masked | LENGTH_16;
-            header[2..4].copy_from_slice(&(length as u16).to_be_bytes());
-            size = 4;
+/// The header of a whole, unfragmented message or control frame, as it is sent.
+pub(super) struct Encoded {
+    bytes: [u8; MAX_HEADER],
+    size: usize,
+}
+
+impl Encoded {
+    #[inline]
+    pub(super) fn new(opcode: Opcode, rsv1: bool, length: usize, mask: Option<Mask>) -> Self {
+        let mut bytes = [0; MAX_HEADER];
+        bytes[0] = FIN | opcode.to_wire() | if rsv1 { RSV1 } else { 0 };
+        let masked = if mask.is_some() { MASKED } else { 0 };
+        let mut size = 2;
+        match length {
+            0..=125 => bytes[1] = masked | length as u8,
+            126..=0xffff => {
+                bytes[1] = masked | LENGTH_16;
+                bytes[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+                size = 4;
+            }
+            _ => {
+                bytes[1] = masked | LENGTH_64;
+                bytes[2..10].copy_from_slice(&(length as u64).to_be_bytes());
+                size = 10;
+            }
         }
-        _ => {
-            header[1] = masked | LENGTH_64;
-            header[2..10].copy_from_slice(&(length as u64).to_be_bytes());
-            size = 10;
+        if let Some(mask) = mask {
+            bytes[size..size + 4].copy_from_slice(&mask.key());
+            size += 4;
         }
+        Self { bytes, size }
     }
-    if let Some(mask) = mask {
-        header[size..size + 4].copy_from_slice(&mask.key());
-        size += 4;
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.size]
     }
-    out.extend_from_slice(&header[..size]);
 }

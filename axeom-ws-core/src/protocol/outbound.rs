@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     FrameQueue, Role,
     deflate::{Deflater, Outgoing},
-    header::{self, MAX_CONTROL, Opcode},
+    header::{Encoded, MAX_CONTROL, Opcode},
     mask::Mask,
 };
 use crate::{CloseFrame, Compression, DeflateParams, SendMessage};
@@ -51,6 +51,7 @@ impl Outbound {
     }
 
     /// Queues a message that may be on its way to others too.
+    #[inline]
     pub(crate) fn outgoing(&mut self, outgoing: &mut Outgoing<'_>) -> bool {
         let opcode = if outgoing.message.is_text() { Opcode::Text } else { Opcode::Binary };
         if self.closed {
@@ -127,6 +128,7 @@ impl Outbound {
         mem::take(&mut self.queue)
     }
 
+    #[inline]
     fn frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes) -> bool {
         if self.closed {
             return false;
@@ -136,17 +138,23 @@ impl Outbound {
         }
         match self.role {
             Role::Server => {
-                self.queue.write(|out| header::write(opcode, rsv1, payload.len(), None, out));
-                self.queue.push(payload);
+                let header = Encoded::new(opcode, rsv1, payload.len(), None);
+                self.queue.push(header.as_slice(), payload);
             }
-            Role::Client => self.queue.write(|out| {
-                let mut mask = Mask::new(rand::random());
-                header::write(opcode, rsv1, payload.len(), Some(mask), out);
-                let start = out.len();
-                out.extend_from_slice(payload);
-                mask.apply(&mut out[start..]);
-            }),
+            Role::Client => self.masked_frame(opcode, rsv1, payload),
         }
         true
+    }
+
+    #[inline(never)]
+    fn masked_frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes) {
+        self.queue.write(|out| {
+            let mut mask = Mask::new(rand::random());
+            let header = Encoded::new(opcode, rsv1, payload.len(), Some(mask));
+            out.extend_from_slice(header.as_slice());
+            let start = out.len();
+            out.extend_from_slice(payload);
+            mask.apply(&mut out[start..]);
+        });
     }
 }

@@ -107,12 +107,20 @@ impl FrameQueue {
         self.len += self.tail.len() - before;
     }
 
-    /// Appends a payload, copied or shared by its size.
-    pub(super) fn push(&mut self, payload: &Bytes) {
+    /// Appends a header and a payload, which is copied or shared by its size.
+    pub(super) fn push(&mut self, header: &[u8], payload: &Bytes) {
         if payload.len() <= COPY_UP_TO {
-            self.write(|tail| tail.extend_from_slice(payload));
+            self.tail.reserve(header.len() + payload.len());
+            match header {
+                // The length of nearly all, of which the compiler makes two stores.
+                [a, b] => self.tail.extend_from_slice(&[*a, *b]),
+                longer => self.tail.extend_from_slice(longer),
+            }
+            self.tail.extend_from_slice(payload);
+            self.len += header.len() + payload.len();
             return;
         }
+        self.write(|tail| tail.extend_from_slice(header));
         let chunks = self.chunks.get_or_insert_default();
         if self.start < self.tail.len() {
             // A header alone is copied, so that the buffer stays.
