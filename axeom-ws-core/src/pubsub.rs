@@ -1,7 +1,10 @@
+#[cfg(all(test, loom))]
+mod model;
+
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    hash::BuildHasher,
+    sync::{Arc, PoisonError},
 };
 
 use slab::Slab;
@@ -10,6 +13,7 @@ use crate::{
     SendMessage,
     connection::{Link, Refused},
     protocol::Outgoing,
+    sync::{Mutex, MutexGuard, RandomState},
     telemetry,
 };
 
@@ -39,7 +43,7 @@ struct Topic {
 pub(crate) struct Subscriptions(Mutex<Own>);
 
 /// The topics, by name, and the place among the members of each.
-type Places = HashMap<Arc<str>, (Arc<Topic>, usize)>;
+type Places = HashMap<Arc<str>, (Arc<Topic>, usize), RandomState>;
 
 #[derive(Debug, Default)]
 enum Own {

@@ -1,3 +1,6 @@
+#[cfg(all(test, loom))]
+mod model;
+
 use std::{
     fmt,
     future::{Future, IntoFuture, pending, poll_fn},
@@ -5,7 +8,7 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     panic::AssertUnwindSafe,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::Poll,
     time::Duration,
 };
@@ -17,7 +20,10 @@ use futures::{
 };
 use slab::Slab;
 
-use crate::{App, Listener, Runtime, ServeError, Service};
+use crate::{
+    App, Listener, Runtime, ServeError, Service,
+    sync::{Mutex, MutexGuard},
+};
 
 /// A bound socket that is about to serve an app.
 ///

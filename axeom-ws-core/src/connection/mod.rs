@@ -7,6 +7,8 @@ mod driver;
 mod handle;
 mod input;
 mod link;
+#[cfg(all(test, loom))]
+mod model;
 mod open;
 mod socket;
 mod timer;
