@@ -23,7 +23,8 @@ pub(crate) async fn run_handler<D, H>(
     let session = panic::catch_unwind(AssertUnwindSafe(|| handler.session(&ws)));
     let Ok(mut session) = session else {
         link.close(internal_error());
-        Box::pin(driver.finish()).await;
+        let (frame, _) = Box::pin(driver.finish()).await;
+        telemetry::closed(frame.code);
         return;
     };
     let session = &mut session;
