@@ -91,16 +91,18 @@ const ENDS: [End; 17] = [
 ];
 
 fn main() -> Result<ExitCode, BoxError> {
-    let (mut count, mut runtimes) = (TRY_OUT, Vec::new());
+    let (mut asked, mut usual, mut runtimes) = (None, TRY_OUT, Vec::new());
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
-            lexopt::Arg::Long("bench") => count = COUNT.max(count),
-            lexopt::Arg::Long("count") => count = args.value()?.parse()?,
+            // Cargo says so behind all other arguments.
+            lexopt::Arg::Long("bench") => usual = COUNT,
+            lexopt::Arg::Long("count") => asked = Some(args.value()?.parse()?),
             lexopt::Arg::Value(name) => runtimes.push(name.string()?),
             other => return Err(other.unexpected().into()),
         }
     }
+    let count = asked.unwrap_or(usual);
     std::panic::set_hook(Box::new(|panic| {
         let told = panic.payload().downcast_ref::<String>().is_some_and(|text| text == AS_TOLD);
         let told = told || panic.payload().downcast_ref::<&str>() == Some(&AS_TOLD);

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, LazyLock, Mutex, MutexGuard, atomic::AtomicU64, atomic::Ordering},
 };
 
-use axeom_ws::{App, BoxError, Options, Rejection, Ws};
+use axeom_ws::{App, BoxError, Handler, Options, Rejection, Ws};
 use metrics::{
     Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     set_global_recorder,
@@ -145,6 +145,17 @@ fn app() -> App {
             })
         })
         .ws("/socket", |route| route.socket(async |_| ()))
+        .ws("/no-session", |route| route.handler(NoSession))
+}
+
+struct NoSession;
+
+impl Handler<()> for NoSession {
+    type Session = ();
+
+    fn session(&self, _: &Ws) {
+        panic!("as told")
+    }
 }
 
 fn labelled(label: &str, counts: &[(u16, u64)]) -> Vec<(String, u64)> {
@@ -285,8 +296,10 @@ async fn closes_are_counted_by_code<R: TestRuntime>() {
     drop(server.upgraded::<R>("/").await);
     // One whose handler owns the loop, and has ended it.
     assert_eq!(server.upgraded::<R>("/socket").await.close_code().await, 1000);
+    // One whose handler never came to be.
+    assert_eq!(server.upgraded::<R>("/no-session").await.close_code().await, 1011);
     until(|| connections() == 0.0).await;
     let codes =
-        [(1000, 2), (1002, 1), (1005, 1), (1006, 2), (1007, 1), (1011, 2), (4000, 2), (4321, 1)];
+        [(1000, 2), (1002, 1), (1005, 1), (1006, 2), (1007, 1), (1011, 3), (4000, 2), (4321, 1)];
     assert_eq!(counting.of("closes"), labelled("code", &codes));
 }

@@ -15,12 +15,15 @@ pub mod handshake;
 #[cfg(feature = "json")]
 mod json;
 mod message;
+#[cfg(all(test, loom))]
+mod model;
 mod options;
 pub mod protocol;
 mod pubsub;
 mod registry;
 mod runtime;
 mod server;
+mod sync;
 mod tasks;
 mod telemetry;
 mod utf8;

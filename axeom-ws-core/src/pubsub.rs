@@ -1,7 +1,10 @@
+#[cfg(all(test, loom))]
+mod model;
+
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    hash::BuildHasher,
+    sync::{Arc, PoisonError},
 };
 
 use slab::Slab;
@@ -10,6 +13,7 @@ use crate::{
     SendMessage,
     connection::{Link, Refused},
     protocol::Outgoing,
+    sync::{Mutex, MutexGuard, RandomState},
     telemetry,
 };
 
@@ -41,7 +45,7 @@ pub(crate) struct Subscriptions(Mutex<Option<Box<Own>>>);
 #[derive(Debug, Default)]
 struct Own {
     /// The topics, by name, and the place among the members of each.
-    places: HashMap<Arc<str>, (Arc<Topic>, usize)>,
+    places: HashMap<Arc<str>, (Arc<Topic>, usize), RandomState>,
     /// The connection has ended, and subscribes to nothing any more.
     ended: bool,
 }

@@ -1,19 +1,26 @@
+#[cfg(all(test, loom))]
+mod model;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
     net::IpAddr,
     ops::Deref,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError},
 };
 
 use event_listener::Event;
 
 use crate::{
-    CloseCode, CloseFrame, ConnectionId, SendMessage, connection::Link, handshake::Refusal,
-    pubsub::Topics, telemetry,
+    CloseCode, CloseFrame, ConnectionId, SendMessage,
+    connection::Link,
+    handshake::Refusal,
+    pubsub::Topics,
+    sync::{
+        Mutex, MutexGuard, RandomState,
+        atomic::{AtomicBool, Ordering},
+    },
+    telemetry,
 };
 
 /// What the connections of an app have in common.
@@ -28,7 +35,7 @@ pub(crate) struct Hub {
 
 #[derive(Debug, Default)]
 struct Connections {
-    links: HashMap<ConnectionId, Arc<Link>>,
+    links: HashMap<ConnectionId, Arc<Link>, RandomState>,
     /// How many each address has; kept only while that is limited.
     per_ip: HashMap<IpAddr, usize>,
 }

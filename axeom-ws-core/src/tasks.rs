@@ -1,9 +1,12 @@
 //! The tasks of a server's connections: counting them, waking them when a deadline is due,
 //! and ending them with the server.
 
+#[cfg(all(test, loom))]
+mod model;
+
 use std::{
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -11,7 +14,11 @@ use event_listener::Event;
 use futures::future::{AbortHandle, AbortRegistration, select};
 use slab::Slab;
 
-use crate::{connection::Link, runtime::Clock};
+use crate::{
+    connection::Link,
+    runtime::Clock,
+    sync::{Mutex, MutexGuard},
+};
 
 /// The tasks of a server. Runtimes differ in what dropping a task's handle does, so
 /// tasks are detached, and aborted by means of our own.

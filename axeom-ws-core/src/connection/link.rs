@@ -1,9 +1,6 @@
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::AtomicU64},
     task::Waker,
 };
 
@@ -15,6 +12,10 @@ use crate::{
     options::Settings,
     protocol::{FrameQueue, Outbound, Outgoing, Role},
     pubsub::Subscriptions,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU8, Ordering},
+    },
     telemetry,
 };
 

@@ -8,6 +8,8 @@ mod driver;
 mod handle;
 mod input;
 mod link;
+#[cfg(all(test, loom))]
+mod model;
 mod open;
 mod run;
 mod send;

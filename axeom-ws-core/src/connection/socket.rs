@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     ops::Deref,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Poll, Waker},
 };
 
@@ -16,7 +16,11 @@ use super::{
     driver::{Driver, Incoming},
     handle,
 };
-use crate::{CloseCode, CloseFrame, HandlerResult, Message, telemetry};
+use crate::{
+    CloseCode, CloseFrame, HandlerResult, Message,
+    sync::{Mutex, MutexGuard},
+    telemetry,
+};
 
 /// What [`Socket::recv`] yields.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,94 @@
+//! A socket whose handler receives on another thread than the one its connection runs on.
+
+use std::{
+    future::Future,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use event_listener::Event;
+use futures::future::BoxFuture;
+use http::Request;
+use loom::thread::{self, JoinHandle};
+
+use super::task::Wire;
+use crate::{
+    App, CloseFrame, Service, Socket, SocketEvent,
+    connection::Alarm,
+    model::{Standstill, block_on, explore},
+    sync::Mutex,
+};
+
+/// Two messages of one byte each, as a client sends them.
+const MESSAGES: [u8; 14] = [0x82, 0x81, 0, 0, 0, 0, b'a', 0x82, 0x81, 0, 0, 0, 0, b'b'];
+
+#[test]
+fn who_receives_on_another_thread_gets_every_event() {
+    explore(3, || {
+        let reader = Reader::default();
+        let (_service, connection) = connection({
+            let reader = reader.clone();
+            move |socket| {
+                let done = Arc::new(Event::new());
+                let listener = done.listen();
+                reader.start(socket, move || {
+                    done.notify(1);
+                });
+                listener
+            }
+        });
+        block_on(connection);
+        let events = reader.events();
+        assert_eq!(events.len(), 3);
+        assert_eq!(events[2], SocketEvent::Close(CloseFrame::abnormal()));
+    });
+}
+
+/// A connection whose peer sends two messages and goes.
+fn connection<Fut>(
+    handler: impl Fn(Socket) -> Fut + Send + Sync + 'static,
+) -> (Service, BoxFuture<'static, ()>)
+where
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let service = App::new().ws("/", |route| route.socket(handler)).build().unwrap();
+    let request = Request::get("/")
+        .header("host", "localhost")
+        .header("upgrade", "websocket")
+        .header("connection", "upgrade")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .body(())
+        .unwrap();
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let accepted = block_on(service.handshake(request, peer)).unwrap();
+    let wire = Wire::default();
+    wire.send_and_end(&MESSAGES);
+    (service, accepted.start(Alarm::own(Arc::new(Standstill::new())), Box::new(wire), &[]))
+}
+
+/// A thread that receives until there is no more.
+#[derive(Clone, Default)]
+struct Reader(Arc<Mutex<Option<JoinHandle<Vec<SocketEvent>>>>>);
+
+impl Reader {
+    fn start(&self, mut socket: Socket, then: impl FnOnce() + 'static) {
+        let receive = async move {
+            let mut events = Vec::new();
+            while let Some(event) = socket.recv().await {
+                events.push(event);
+            }
+            events
+        };
+        *self.0.lock().unwrap() = Some(thread::spawn(move || {
+            let events = block_on(receive);
+            then();
+            events
+        }));
+    }
+
+    fn events(&self) -> Vec<SocketEvent> {
+        let reader = self.0.lock().unwrap().take();
+        reader.unwrap().join().unwrap()
+    }
+}

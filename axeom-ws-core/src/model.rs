@@ -1,0 +1,141 @@
+//! What the models share. A model is a small program of two to four threads over what threads
+//! share; loom runs it once for every order of events that could have another outcome, and
+//! fails it if an order ends in a failed assertion or with every thread asleep. Models are in
+//! `model.rs` next to what they are about.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test -p axeom-ws-core --lib --release --target-dir target/loom model
+//! ```
+
+use std::{
+    future::Future,
+    hash::{BuildHasher, Hasher},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake},
+    time::{Duration, Instant},
+};
+
+use futures::future::{BoxFuture, pending};
+
+use loom::sync::{Condvar, Mutex};
+
+use crate::{Options, SendMessage, connection::Link, protocol::Role, runtime::Clock};
+
+/// Runs a model in every order.
+pub(crate) fn explore_all(model: impl Fn() + Send + Sync + 'static) {
+    run(None, model);
+}
+
+/// Runs a model in every order in which its threads are interrupted no more than so many
+/// times in all, not counting where they wait: few, for all orders of a larger model would
+/// take hours. `LOOM_MAX_PREEMPTIONS` says otherwise.
+pub(crate) fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    run(Some(preemptions), model);
+}
+
+fn run(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(preemptions);
+    builder.max_branches = 20_000;
+    let orders = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&orders);
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    println!("{} orders", orders.load(Ordering::Relaxed));
+}
+
+/// Runs a future on this thread, which sleeps until it is woken and never wakes by itself.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let alarm = Arc::new(Alarm::default());
+    let waker = Arc::clone(&alarm).into();
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        let mut rung = alarm.rung.lock().unwrap();
+        while !*rung {
+            rung = alarm.condition.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+#[derive(Default)]
+struct Alarm {
+    rung: Mutex<bool>,
+    condition: Condvar,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        *self.rung.lock().unwrap() = true;
+        self.condition.notify_one();
+    }
+}
+
+/// Hashes everything alike: the order in which a map goes over its keys must be the same
+/// each time a model runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RandomState;
+
+impl RandomState {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+}
+
+impl BuildHasher for RandomState {
+    type Hasher = Alike;
+
+    fn build_hasher(&self) -> Alike {
+        Alike
+    }
+}
+
+pub(crate) struct Alike;
+
+impl Hasher for Alike {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+/// A clock that stands still: nothing here may depend on a deadline.
+pub(crate) struct Standstill(Instant);
+
+impl Standstill {
+    pub(crate) fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for Standstill {
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(pending())
+    }
+
+    fn now(&self) -> Instant {
+        self.0
+    }
+}
+
+/// A link of a server that nothing was sent on.
+pub(crate) fn link(options: &Options) -> Link {
+    Link::new(Role::Server, options.resolve().unwrap(), None)
+}
+
+/// A message whose frame is [`FRAME`] bytes.
+pub(crate) fn message() -> SendMessage {
+    "m".into()
+}
+
+pub(crate) const FRAME: usize = 3;
