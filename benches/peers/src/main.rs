@@ -1,0 +1,26 @@
+//! Measures our server beside its peers. See README.md.
+
+mod args;
+mod cores;
+mod cpu;
+mod load;
+mod measure;
+mod process;
+mod rows;
+mod servers;
+
+pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+fn main() -> Result<()> {
+    match args::parse()? {
+        args::Command::Serve { name, job } => servers::serve(&name, &job),
+        args::Command::Measure(selection) => {
+            cores::allow_many_files()?;
+            let results = measure::everything(&selection)?;
+            for row in &results.rows {
+                measure::print(row);
+            }
+            Ok(())
+        }
+    }
+}

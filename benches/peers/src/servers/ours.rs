@@ -1,0 +1,68 @@
+//! axeom-ws, with the handlers that a user writes.
+
+use std::sync::Arc;
+
+use axeom_ws::{App, Compression, Options, Server};
+
+use super::{Job, announce, runtimes::tokio_thread};
+use crate::Result;
+
+const TOPIC: &str = "room";
+
+fn app(job: Job) -> App {
+    match job {
+        Job::Echo | Job::Deflate => App::new().options(options(job)).ws("/*", |route| {
+            route.message(async |ws, message| {
+                let _ = ws.send(message).await;
+            })
+        }),
+        Job::Broadcast => App::new().ws("/*", |route| {
+            route
+                .open(async |ws| {
+                    ws.subscribe(TOPIC);
+                })
+                .message(async |ws, message| {
+                    ws.publish_to_all(TOPIC, message);
+                })
+        }),
+        Job::Chat => App::new().ws("/*", |route| {
+            route
+                .open(async |ws| {
+                    ws.subscribe(TOPIC);
+                })
+                .message(async |ws, message| {
+                    ws.publish_to_all(TOPIC, format!("{}: {message}", ws.param("*")));
+                })
+        }),
+    }
+}
+
+fn options(job: Job) -> Options {
+    match job {
+        // Neither side keeps a context: the client asks for the same.
+        Job::Deflate => {
+            Options::new().compression(Compression::new().client_context_takeover(false))
+        }
+        _ => Options::new(),
+    }
+}
+
+pub(super) fn on_tokio(job: Job) -> Result<()> {
+    tokio_thread()?.block_on(serve(axeom_ws::tokio::Adapter, job))
+}
+
+pub(super) fn on_smol(job: Job) -> Result<()> {
+    let executor = Arc::new(smol::Executor::new());
+    let adapter = axeom_ws::smol::Adapter::new(executor.clone());
+    smol::block_on(executor.run(serve(adapter, job)))
+}
+
+pub(super) fn on_async_std(job: Job) -> Result<()> {
+    async_std::task::block_on(async_std::task::spawn(serve(axeom_ws::async_std::Adapter, job)))
+}
+
+async fn serve<R: axeom_ws::Runtime>(runtime: R, job: Job) -> Result<()> {
+    let server = Server::bind_on(runtime, "127.0.0.1:0").await?;
+    announce(server.local_addr());
+    Ok(server.serve(app(job)).await?)
+}
