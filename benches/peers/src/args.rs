@@ -13,7 +13,7 @@ peers [options]           measure; without a selection also write the report
   --servers NAME,NAME     only these servers
   --rows NAME,NAME        only these rows
   --runs N                runs, of which the median counts (default 3)
-  --seconds S             seconds for each measurement (default 2)
+  --seconds S             seconds for each measurement (default 1.5)
   --list                  names of servers and rows
 peers serve NAME JOB      run one server";
 
@@ -38,7 +38,7 @@ pub(crate) fn parse() -> Result<Command> {
         servers: PEERS.iter().collect(),
         rows: ROWS.iter().collect(),
         runs: 3,
-        time: Duration::from_secs(2),
+        time: Duration::from_millis(1500),
         whole: true,
     };
     let mut parser = Parser::from_env();

@@ -7,8 +7,9 @@ use rustix::{
 
 use crate::Result;
 
-pub(crate) const SERVER: usize = 0;
-pub(crate) const LOAD: usize = 1;
+pub(crate) const SERVER: &[usize] = &[0];
+pub(crate) const LOAD: &[usize] = &[1];
+pub(crate) const ALL: &[usize] = &[0, 1];
 
 /// Keeps this thread, and what it starts from now on, to these cores.
 pub(crate) fn pin(cores: &[usize]) -> Result<()> {

@@ -5,7 +5,9 @@ mod cores;
 mod cpu;
 mod load;
 mod measure;
+mod paths;
 mod process;
+mod report;
 mod rows;
 mod servers;
 
@@ -16,10 +18,7 @@ fn main() -> Result<()> {
         args::Command::Serve { name, job } => servers::serve(&name, &job),
         args::Command::Measure(selection) => {
             cores::allow_many_files()?;
-            let results = measure::everything(&selection)?;
-            for row in &results.rows {
-                measure::print(row);
-            }
+            measure::everything(&selection, report::print)?;
             Ok(())
         }
     }

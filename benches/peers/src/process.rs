@@ -7,6 +7,7 @@ use std::{
 use crate::{
     Result, cores,
     cpu::Cpu,
+    paths::{here, install_scripts},
     servers::{Job, Peer, Run},
 };
 
@@ -25,12 +26,22 @@ impl Process {
                 command.args(["serve", peer.name, job.name()]);
                 command
             }
+            Run::Script(program, script) => {
+                install_scripts()?;
+                let mut command = match program[0].contains('/') {
+                    true => Command::new(here(program[0])),
+                    false => Command::new(program[0]),
+                };
+                command.args(&program[1..]).arg(here(script)).arg(job.name());
+                command
+            }
         };
         command.env("ASYNC_STD_THREAD_COUNT", "1").stdin(Stdio::null()).stdout(Stdio::piped());
 
-        cores::pin(&[cores::SERVER])?;
+        let cores = if job == Job::Workers { cores::ALL } else { cores::SERVER };
+        cores::pin(cores)?;
         let child = command.spawn();
-        cores::pin(&[cores::LOAD])?;
+        cores::pin(if job == Job::Workers { cores::ALL } else { cores::LOAD })?;
         let mut child = child?;
         let output = child.stdout.take().ok_or("the server has no output")?;
         let mut process = Self { child, addr: SocketAddr::from(([0; 4], 0)) };
@@ -40,13 +51,17 @@ impl Process {
         Ok(process)
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn cpu(&self) -> Result<Cpu> {
-        Cpu::of(self.child.id())
+        Cpu::of(self.id())
     }
 
     /// Bytes of memory in use.
     pub(crate) fn resident(&self) -> Result<usize> {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()))?;
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.id()))?;
         let pages: usize = statm.split(' ').nth(1).ok_or("no resident size")?.parse()?;
         Ok(pages * rustix::param::page_size())
     }

@@ -13,26 +13,34 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// Where to connect, and as what.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) addr: SocketAddr,
     /// `None`: the server echoes bytes and knows no handshake.
     pub(crate) request: Option<Vec<u8>>,
+    /// Whole lines.
+    headers: &'static str,
 }
 
 impl Target {
     pub(crate) fn bytes(addr: SocketAddr) -> Self {
-        Self { addr, request: None }
+        Self { addr, request: None, headers: "" }
     }
 
-    /// A WebSocket on this path; `headers` are whole lines.
-    pub(crate) fn websocket(addr: SocketAddr, path: &str, headers: &str) -> Self {
+    /// A WebSocket on this path.
+    pub(crate) fn websocket(addr: SocketAddr, path: &str, headers: &'static str) -> Self {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\n\
              Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: {KEY}\r\n{headers}\r\n"
         );
-        Self { addr, request: Some(request.into()) }
+        Self { addr, request: Some(request.into()), headers }
+    }
+
+    /// The same server on another path.
+    pub(crate) fn at(&self, path: &str) -> Self {
+        let headers = self.headers;
+        Self::websocket(self.addr, path, headers)
     }
 
     /// A blocking connection, upgraded.
@@ -55,8 +63,11 @@ impl Target {
     }
 }
 
-pub(crate) fn check_head(head: &[u8]) -> Result<()> {
-    let text = std::str::from_utf8(head)?;
-    let upgraded = text.starts_with("HTTP/1.1 101") && text.contains(ACCEPT);
-    if upgraded { Ok(()) } else { Err(format!("no upgrade: {}", head.escape_ascii()).into()) }
+/// Checks the answer to a handshake.
+pub(super) fn check_head(head: &[u8]) -> Result<()> {
+    let has = |part: &str| head.windows(part.len()).any(|window| window == part.as_bytes());
+    if head.starts_with(b"HTTP/1.1 101") && has(ACCEPT) {
+        return Ok(());
+    }
+    Err(format!("no upgrade: {}", head.escape_ascii()).into())
 }

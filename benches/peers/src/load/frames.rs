@@ -4,6 +4,7 @@ pub(crate) enum Opcode {
     Text = 0x1,
     Binary = 0x2,
     CompressedText = 0x41,
+    Close = 0x8,
 }
 
 /// The frames that a client sends, made once, and what it expects back.
@@ -75,22 +76,12 @@ pub(crate) fn encode(to: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Opt
     }
 }
 
-/// Bytes without a pattern, the same each time.
-pub(crate) fn binary(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let step = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..len).map(step).collect()
-}
-
-/// Text whose characters are one to four bytes long.
-pub(crate) fn text(len: usize) -> Vec<u8> {
-    let sentence = "Grüße, κόσμε! Привет, 世界 🌍 – ça va? ";
-    let mut text = sentence.repeat(len / sentence.len());
-    text.extend(std::iter::repeat_n('x', len - text.len()));
-    text.into()
+/// The lengths of header and payload of an unmasked frame below 64 KiB, once its header is
+/// there.
+pub(super) fn header_len(bytes: &[u8]) -> Option<(usize, usize)> {
+    match *bytes {
+        [_, len @ ..=125, ..] => Some((2, len.into())),
+        [_, 126, high, low, ..] => Some((4, u16::from_be_bytes([high, low]).into())),
+        _ => None,
+    }
 }

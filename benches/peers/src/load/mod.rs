@@ -2,16 +2,24 @@
 //! than any server it drives.
 
 mod connect;
+mod deflate;
 mod echo;
 mod frames;
+mod handshakes;
+mod payloads;
 mod poll;
+mod room;
 
 use std::time::Duration;
 
 pub(crate) use self::{
     connect::Target,
+    deflate::compressed,
     echo::{Echo, Pace},
-    frames::{Frames, Opcode, binary, text},
+    frames::{Frames, Opcode},
+    handshakes::Handshakes,
+    payloads::{binary, json, text},
+    room::{Broadcast, Chat},
 };
 use crate::Result;
 

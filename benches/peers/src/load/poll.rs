@@ -4,7 +4,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::{
+    event::epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    io::Errno,
+};
 
 use super::connect::PATIENCE;
 use crate::Result;
@@ -16,6 +19,11 @@ pub(crate) struct Poll(OwnedFd);
 impl Poll {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self(epoll::create(CreateFlags::CLOEXEC)?))
+    }
+
+    /// The same epoll.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        Ok(Self(self.0.try_clone()?))
     }
 
     pub(crate) fn add(&self, fd: impl AsFd, index: usize) -> Result<()> {
@@ -41,7 +49,11 @@ impl Poll {
         let end = Instant::now() + time;
         let mut space = [MaybeUninit::<Event>::uninit(); 512];
         while Instant::now() < end {
-            let (events, _) = epoll::wait(&self.0, &mut space, Some(&timeout))?;
+            let events = match epoll::wait(&self.0, &mut space, Some(&timeout)) {
+                Ok((events, _)) => events,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
             if events.is_empty() {
                 return Err(format!("no answer for {PATIENCE:?}").into());
             }

@@ -6,8 +6,9 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Past this, writes are not gathered.
-const FULL: usize = 16 * 1024;
+/// Writes of this size and more are not gathered, and no more than four of them are.
+const LARGE: usize = 16 * 1024;
+const FULL: usize = 4 * LARGE;
 
 /// A stream whose small writes wait for the next read: batching by hand for libraries that
 /// write, or flush, with each message.
@@ -20,6 +21,10 @@ pub(super) struct Cork<S> {
 impl<S: AsyncWrite + Unpin> Cork<S> {
     pub(super) fn new(stream: S) -> Self {
         Self { stream, pending: Vec::new(), written: 0 }
+    }
+
+    fn takes(&self, len: usize) -> bool {
+        len < LARGE && self.pending.len() + len <= FULL
     }
 
     fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -53,7 +58,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Cork<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.pending.len() + bytes.len() <= FULL {
+        if self.takes(bytes.len()) {
             self.pending.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -67,7 +72,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Cork<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let len = slices.iter().map(|slice| slice.len()).sum::<usize>();
-        if self.pending.len() + len <= FULL {
+        if self.takes(len) {
             slices.iter().for_each(|slice| self.pending.extend_from_slice(slice));
             return Poll::Ready(Ok(len));
         }

@@ -11,11 +11,13 @@ const TOPIC: &str = "room";
 
 fn app(job: Job) -> App {
     match job {
-        Job::Echo | Job::Deflate => App::new().options(options(job)).ws("/*", |route| {
-            route.message(async |ws, message| {
-                let _ = ws.send(message).await;
+        Job::Echo | Job::Deflate | Job::Workers => {
+            App::new().options(options(job)).ws("/*", |route| {
+                route.message(async |ws, message| {
+                    let _ = ws.send(message).await;
+                })
             })
-        }),
+        }
         Job::Broadcast => App::new().ws("/*", |route| {
             route
                 .open(async |ws| {
@@ -49,6 +51,14 @@ fn options(job: Job) -> Options {
 
 pub(super) fn on_tokio(job: Job) -> Result<()> {
     tokio_thread()?.block_on(serve(axeom_ws::tokio::Adapter, job))
+}
+
+/// On a runtime of several threads.
+pub(super) fn workers(count: usize) -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(count).enable_all().build()?;
+    let serving = serve(axeom_ws::tokio::Adapter, Job::Workers);
+    runtime.block_on(runtime.spawn(serving))?
 }
 
 pub(super) fn on_smol(job: Job) -> Result<()> {

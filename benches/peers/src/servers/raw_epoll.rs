@@ -8,7 +8,10 @@ use std::{
     os::fd::AsRawFd,
 };
 
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::{
+    event::epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    io::Errno,
+};
 
 use super::announce;
 use crate::Result;
@@ -32,7 +35,12 @@ pub(super) fn serve() -> Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let mut space = [MaybeUninit::<Event>::uninit(); 512];
     loop {
-        let (events, _) = epoll::wait(&poll, &mut space, None)?;
+        let events = match epoll::wait(&poll, &mut space, None) {
+            Ok((events, _)) => events,
+            // A tracer came or went.
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        };
         for event in events {
             let fd = event.data.u64() as i32;
             if fd == accepts {
