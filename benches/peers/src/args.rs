@@ -15,11 +15,13 @@ peers [options]           measure; without a selection also write the report
   --runs N                runs, of which the median counts (default 3)
   --seconds S             seconds for each measurement (default 1.5)
   --list                  names of servers and rows
+peers report              write the report again
 peers serve NAME JOB      run one server";
 
 pub(crate) enum Command {
     Serve { name: String, job: String },
     Measure(Selection),
+    Report,
 }
 
 /// What is measured, and how long.
@@ -48,6 +50,7 @@ pub(crate) fn parse() -> Result<Command> {
                 let name = parser.value()?.string()?;
                 return Ok(Command::Serve { name, job: parser.value()?.string()? });
             }
+            Arg::Value(value) if value == "report" => return Ok(Command::Report),
             Arg::Long("servers") => {
                 let names = parser.value()?.string()?;
                 selection.servers = names.split(',').map(Peer::find).collect::<Result<_>>()?;

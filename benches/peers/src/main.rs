@@ -18,8 +18,9 @@ fn main() -> Result<()> {
         args::Command::Serve { name, job } => servers::serve(&name, &job),
         args::Command::Measure(selection) => {
             cores::allow_many_files()?;
-            measure::everything(&selection, report::print)?;
-            Ok(())
+            let results = measure::everything(&selection, report::print)?;
+            if selection.whole { report::write(&results, &selection) } else { Ok(()) }
         }
+        args::Command::Report => report::render(),
     }
 }

@@ -94,6 +94,7 @@ pub(crate) const ROWS: &[Row] = {
         row("handshakes", "connect, upgrade, close", Job::Echo, Handshakes(16)),
         row("idle", "memory of an idle connection", Job::Echo, Idle(5000)),
         row("kept", "memory kept after an echo of 1 MiB", Job::Echo, Kept(200)),
+        row("syscalls-20", "system calls, echo 20 B (1, 1)", Job::Echo, Syscalls(1, 1)),
         row("syscalls-20-1", "system calls, echo 20 B (64, 1)", Job::Echo, Syscalls(64, 1)),
         row("syscalls-20-32", "system calls, echo 20 B (64, 32)", Job::Echo, Syscalls(64, 32)),
         growth("growth-1", "echo 20 B, 1 connection", 1),
@@ -109,6 +110,11 @@ pub(crate) const ROWS: &[Row] = {
 };
 
 impl Row {
+    /// The row of this name.
+    pub(crate) fn named(name: &str) -> Result<&'static Self> {
+        Ok(ROWS.iter().find(|row| row.name == name).ok_or_else(|| format!("no row {name}"))?)
+    }
+
     /// The row of this name, or those whose names begin with it.
     pub(crate) fn find(name: &str) -> Result<Vec<&'static Self>> {
         let exactly: Vec<_> = ROWS.iter().filter(|row| row.name == name).collect();

@@ -27,7 +27,7 @@ fn app(job: Job) -> App {
                     ws.publish_to_all(TOPIC, message);
                 })
         }),
-        Job::Chat => App::new().ws("/*", |route| {
+        Job::Chat => App::new().options(options(job)).ws("/*", |route| {
             route
                 .open(async |ws| {
                     ws.subscribe(TOPIC);
@@ -45,6 +45,8 @@ fn options(job: Job) -> Options {
         Job::Deflate => {
             Options::new().compression(Compression::new().client_context_takeover(false))
         }
+        // As Bun: whoever is slower than a burst of the others misses nothing of it.
+        Job::Chat => Options::new().send_limit(16 << 20),
         _ => Options::new(),
     }
 }

@@ -15,5 +15,6 @@ pub(super) fn serve() -> Result<()> {
                 return;
             }
         }
+        let _ = socket.close().await;
     })
 }
