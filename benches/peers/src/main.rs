@@ -3,6 +3,7 @@
 mod args;
 mod cores;
 mod cpu;
+mod install;
 mod load;
 mod measure;
 mod paths;

@@ -7,7 +7,8 @@ use std::{
 use crate::{
     Result, cores,
     cpu::Cpu,
-    paths::{here, install_scripts},
+    install,
+    paths::here,
     servers::{Job, Peer, Run},
 };
 
@@ -26,8 +27,13 @@ impl Process {
                 command.args(["serve", peer.name, job.name()]);
                 command
             }
+            Run::Uwebsockets => {
+                let mut command = Command::new(install::uwebsockets()?);
+                command.arg(job.name());
+                command
+            }
             Run::Script(program, script) => {
-                install_scripts()?;
+                install::scripts()?;
                 let mut command = match program[0].contains('/') {
                     true => Command::new(here(program[0])),
                     false => Command::new(program[0]),

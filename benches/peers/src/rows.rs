@@ -63,6 +63,7 @@ const GROWING: &[&str] = &[
     "fastwebsockets",
     "tokio-websockets",
     "async-tungstenite-tuned",
+    "uwebsockets",
     "bun",
 ];
 

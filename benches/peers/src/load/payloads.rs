@@ -34,7 +34,7 @@ pub(crate) fn json(len: usize) -> Vec<u8> {
             pick(at + 2, &words),
             noise[at + 3],
             noise[at + 4] % 100,
-            noise[at + 5] % 2 == 0,
+            noise[at + 5].is_multiple_of(2),
         );
         if text.len() + item.len() > len {
             break;

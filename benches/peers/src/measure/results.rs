@@ -66,6 +66,13 @@ impl RowResults {
         self.cells.iter().find(|cell| cell.peer.name == server)
     }
 
+    /// The peer, ours not counted, whose figure is the smallest.
+    pub(crate) fn best_peer(&self) -> Option<(&'static Peer, f64)> {
+        let peers = self.cells.iter().filter(|cell| !cell.peer.is_raw() && !cell.peer.is_ours());
+        let figures = peers.filter_map(|cell| Some((cell.peer, cell.figure().ok()?)));
+        figures.min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
     /// The median of the ratios to another server, run by run.
     pub(crate) fn ratio(&self, cell: &Cell, to: &str) -> Option<f64> {
         let base = self.cell(to)?;
@@ -88,5 +95,5 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = values.get(middle)?;
-    Some(if values.len() % 2 == 0 { (values[middle - 1] + upper) / 2.0 } else { *upper })
+    Some(if values.len().is_multiple_of(2) { (values[middle - 1] + upper) / 2.0 } else { *upper })
 }

@@ -8,7 +8,7 @@ pub(super) struct About(pub(super) Vec<(String, String)>);
 
 impl About {
     pub(super) fn this_run(selection: &Selection) -> Self {
-        let runs = format!("{} of {:?} each", selection.runs, selection.time);
+        let runs = format!("{} of {} s each", selection.runs, selection.time.as_secs_f64());
         let facts = [
             ("date", said("date", &["-u", "+%F"])),
             ("machine", machine()),
@@ -57,9 +57,9 @@ fn versions() -> String {
     versions.join(", ")
 }
 
-/// What follows in quotes.
+/// What follows in quotes. Of several versions the newest is the last.
 fn after<'a>(text: &'a str, start: &str) -> Option<&'a str> {
-    text.split_once(start)?.1.split('"').next()
+    text.rsplit_once(start)?.1.split('"').next()
 }
 
 fn said(program: &str, args: &[&str]) -> String {

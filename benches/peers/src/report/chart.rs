@@ -48,6 +48,7 @@ const PEERS: &[(&str, &str, RGBColor)] = &[
     ("async-tungstenite-tuned", "async-tungstenite, tuned", RGBColor(160, 196, 92)),
     ("axum", "axum", RGBColor(118, 84, 168)),
     ("actix-ws", "actix-ws", RGBColor(178, 150, 214)),
+    ("uwebsockets", "uWebSockets", RGBColor(214, 93, 160)),
     ("bun", "Bun", RGBColor(60, 52, 48)),
     ("node-ws", "Node ws", RGBColor(150, 140, 132)),
     ("deno", "Deno", RGBColor(196, 189, 183)),
@@ -59,13 +60,13 @@ const GRID: RGBColor = RGBColor(222, 222, 222);
 const BAND: RGBColor = RGBColor(246, 246, 244);
 
 const WIDTH: i32 = 1180;
-const TOP: i32 = 150;
+const TOP: i32 = 166;
 const STEP: i32 = 36;
 /// Where the marks are, between the titles and the figures.
 const LEFT: i32 = 300;
-const RIGHT: i32 = 905;
+const RIGHT: i32 = 880;
 /// How far the marks go, as shares of the best peer's cost. What costs more is at the edge.
-const LEAST: f64 = 0.25;
+const LEAST: f64 = 0.125;
 const MOST: f64 = 32.0;
 
 pub(super) fn draw(results: &Results, path: &Path) -> Result<()> {
@@ -76,16 +77,16 @@ pub(super) fn draw(results: &Results, path: &Path) -> Result<()> {
     area.fill(&WHITE)?;
     let heading = "What a server pays for the same work, the best peer = 1";
     write(&area, heading, (20, 30), 21, &INK, HPos::Left)?;
-    let explained = "CPU time or memory on a logarithmic scale; further left is cheaper";
+    let explained =
+        "CPU time or memory, on a logarithmic scale that ends at 32: further left is cheaper";
     write(&area, explained, (20, 54), 14, &FAINT, HPos::Left)?;
     legend(&area)?;
-    for (index, row) in rows.iter().enumerate() {
-        if index % 2 == 0 {
-            let y = TOP + STEP * index as i32;
-            area.draw(&Rectangle::new([(0, y), (WIDTH, y + STEP)], BAND.filled()))?;
-        }
-        let _ = row;
+    for index in (0..rows.len()).step_by(2) {
+        let y = TOP + STEP * index as i32;
+        area.draw(&Rectangle::new([(0, y), (WIDTH, y + STEP)], BAND.filled()))?;
     }
+    write(&area, "axeom-ws on tokio", (RIGHT + 95, TOP - 12), 12, &OURS[0].2, HPos::Right)?;
+    write(&area, "the best peer", (RIGHT + 108, TOP - 12), 12, &FAINT, HPos::Left)?;
     scale(&area, bottom)?;
     for (index, row) in rows.iter().enumerate() {
         line(&area, row, TOP + STEP * index as i32 + STEP / 2)?;
@@ -99,7 +100,7 @@ fn legend(area: &Area<'_>) -> Result<()> {
     for (_, title, color) in OURS {
         diamond(area, (x, 84), *color)?;
         write(area, title, (x + 14, 84), 14, &INK, HPos::Left)?;
-        x += 36 + 8 * title.len() as i32;
+        x += 36 + width(title, 14);
     }
     area.draw(&floor(x, 84))?;
     write(area, "raw epoll byte echo", (x + 10, 84), 14, &INK, HPos::Left)?;
@@ -107,13 +108,18 @@ fn legend(area: &Area<'_>) -> Result<()> {
     for (_, title, color) in PEERS {
         dot(area, (x, 112), *color)?;
         write(area, title, (x + 10, 112), 13, &INK, HPos::Left)?;
-        x += 28 + (6.6 * title.len() as f64) as i32;
+        x += 28 + width(title, 13);
     }
     Ok(())
 }
 
+/// About how wide a text is.
+fn width(text: &str, size: usize) -> i32 {
+    (text.chars().count() * size * 46 / 100) as i32
+}
+
 fn scale(area: &Area<'_>, bottom: i32) -> Result<()> {
-    for tick in [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0] {
+    for tick in [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0] {
         let best = tick == 1.0;
         let color = if best { FAINT } else { GRID };
         let style = color.stroke_width(if best { 2 } else { 1 });
@@ -130,13 +136,13 @@ fn line(area: &Area<'_>, results: &RowResults, y: i32) -> Result<()> {
     write(area, results.row.title, (20, y), 14, &INK, HPos::Left)?;
     let figure = |name: &str| results.cell(name)?.figure().ok();
     let peers = PEERS.iter().filter_map(|peer| Some((peer, figure(peer.0)?)));
-    let Some((best, least)) = peers.clone().min_by(|a, b| a.1.total_cmp(&b.1)) else {
+    let Some((best, least)) = results.best_peer() else {
         return write(area, "no peer does this", (LEFT, y), 13, &FAINT, HPos::Left);
     };
     if let Some(raw) = figure("raw-epoll").filter(|_| results.row.has_baseline()) {
         area.draw(&floor(place(raw / least), y))?;
     }
-    for ((_, _, color), figure) in peers.clone() {
+    for ((_, _, color), figure) in peers {
         dot(area, (place(figure / least), y), *color)?;
     }
     let ours: Vec<_> = OURS.iter().filter_map(|ours| Some((ours, figure(ours.0)?))).collect();
@@ -147,7 +153,7 @@ fn line(area: &Area<'_>, results: &RowResults, y: i32) -> Result<()> {
     let ours = ours.first().map_or("failed".to_owned(), |(_, figure)| digits(*figure));
     let said = format!("{ours} {}", unit(results.row));
     write(area, &said, (RIGHT + 95, y), 14, &OURS[0].2, HPos::Right)?;
-    let said = format!("{} {} {}", best.1, digits(least), unit(results.row));
+    let said = format!("{} {}, {}", digits(least), unit(results.row), best.name);
     write(area, &said, (RIGHT + 108, y), 13, &FAINT, HPos::Left)
 }
 

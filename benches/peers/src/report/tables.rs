@@ -1,3 +1,5 @@
+use std::iter;
+
 use super::about::About;
 use crate::{
     measure::{Cell, Results, RowResults},
@@ -5,18 +7,20 @@ use crate::{
     servers::{PEERS, Peer},
 };
 
-/// The servers of the short table.
+/// The servers of the short table, beside the best peer.
+const OURS: &[(&str, &str)] = &[
+    ("ours-tokio", "**axeom-ws on tokio**"),
+    ("ours-smol", "**on smol**"),
+    ("ours-async-std", "**on async-std**"),
+];
 const SHORT: &[(&str, &str)] = &[
-    ("ours-tokio", "**axeom-ws** on tokio"),
-    ("ours-smol", "on smol"),
-    ("ours-async-std", "on async-std"),
-    ("fastwebsockets", "fastweb­sockets"),
-    ("tokio-websockets", "tokio-web­sockets"),
-    ("async-tungstenite", "async-tung­stenite"),
-    ("async-tungstenite-tuned", "– tuned"),
+    ("fastwebsockets", "fastwebsockets"),
+    ("async-tungstenite", "async-tungstenite"),
     ("axum", "axum"),
+    ("uwebsockets", "uWebSockets"),
     ("bun", "Bun"),
     ("node-ws", "Node `ws`"),
+    ("raw-epoll", "raw byte echo"),
 ];
 
 const SHORT_ROWS: &[&str] = &["echo", "deflate", "broadcast", "chat", "handshakes", "idle", "kept"];
@@ -24,28 +28,33 @@ const SHORT_ROWS: &[&str] = &["echo", "deflate", "broadcast", "chat", "handshake
 /// For the README: work as rows, some servers as columns, figures in the row's own unit.
 pub(super) fn short(results: &Results, about: &About) -> String {
     let mut text = format!(
-        "Measured {} on {}; {} runs, of which the median counts.\n\n",
+        "![What a server pays for the same work, beside its peers](benches/peers/results.svg)\n\n\
+         Measured {} on {}; the medians of {}. \
+         [All figures](benches/peers/results.md).\n\n",
         about.get("date"),
         about.get("machine"),
-        about.get("runs"),
+        about.get("runs").replace(" of ", " runs of "),
     );
-    let names = SHORT.iter().map(|(_, title)| *title);
-    text += &head(std::iter::once("").chain(names));
+    let titles = |columns: &'static [(&str, &'static str)]| columns.iter().map(|column| column.1);
+    text += &head(iter::once("").chain(titles(OURS)).chain(["best peer"]).chain(titles(SHORT)));
     for row in ROWS.iter().filter(|row| is_in(row, SHORT_ROWS)) {
         let Some(results) = results.row(row.name) else { continue };
-        let figures = SHORT.iter().map(|(name, _)| results.cell(name)?.figure().ok());
-        let best = figures.flatten().fold(f64::MAX, f64::min);
-        let cells = SHORT.iter().map(|(name, _)| match results.cell(name) {
+        let best = results.best_peer();
+        let least = best.map_or(f64::MAX, |(_, figure)| figure);
+        let show = |(name, _): &(&str, &str)| match results.cell(name).map(Cell::figure) {
             None => "–".to_owned(),
-            Some(cell) => match cell.figure() {
-                Ok(figure) if figure <= best => format!("**{}**", digits(figure)),
-                Ok(figure) => digits(figure),
-                Err(_) => "failed".to_owned(),
-            },
-        });
+            Some(Ok(figure)) if figure <= least => format!("**{}**", digits(figure)),
+            Some(Ok(figure)) => digits(figure),
+            Some(Err(_)) => "failed".to_owned(),
+        };
+        let plain = |column| show(column).replace("**", "");
         let title = format!("{}, {}", row.title, unit(row));
-        text += &line(std::iter::once(title).chain(cells));
+        let best = best
+            .map_or("–".to_owned(), |(peer, figure)| format!("{} {}", digits(figure), peer.name));
+        let ours = OURS.iter().map(show);
+        text += &line(iter::once(title).chain(ours).chain([best]).chain(SHORT.iter().map(plain)));
     }
+    text += "\nBold: no more than the best peer's.\n";
     text += &failures(results);
     text += &format!("\nVersions: {}.\n", about.get("versions"));
     text
@@ -115,7 +124,7 @@ fn table(
     show: impl Fn(&Cell, &RowResults) -> Option<String>,
 ) -> String {
     let rows: Vec<_> = results.rows.iter().filter(|results| is_in(results.row, prefixes)).collect();
-    let mut text = head(std::iter::once("").chain(rows.iter().map(|results| results.row.title)));
+    let mut text = head(iter::once("").chain(rows.iter().map(|results| results.row.title)));
     for peer in PEERS {
         let cell = |results: &&RowResults| {
             let cell = results.cell(peer.name)?;
@@ -127,7 +136,7 @@ fn table(
         let cells: Vec<_> = rows.iter().map(cell).collect();
         if cells.iter().any(Option::is_some) {
             let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "–".to_owned()));
-            text += &line(std::iter::once(title(peer)).chain(cells));
+            text += &line(iter::once(title(peer)).chain(cells));
         }
     }
     text

@@ -6,6 +6,9 @@ use crate::{
 /// A row on the terminal.
 pub(crate) fn print(results: &RowResults) {
     let row = results.row;
+    if results.cells.is_empty() {
+        return;
+    }
     println!("\n{}: {}", row.name, row.title);
     match (row.unit(), row.has_baseline()) {
         (Unit::Micros, true) => println!(

@@ -60,6 +60,8 @@ pub(crate) struct Peer {
 pub(crate) enum Run {
     /// In this program.
     Here(fn(Job) -> Result<()>),
+    /// The one in C++.
+    Uwebsockets,
     /// In a program of npm's or the system's: its arguments, then the script.
     Script(&'static [&'static str], &'static str),
 }
@@ -109,6 +111,7 @@ pub(crate) const PEERS: &[Peer] = {
         peer("async-tungstenite-async-std-tuned", AsyncStd, "async-tungstenite", ECHO, Here(|_| async_tungstenite::on_async_std(true))),
         peer("axum", Tokio, "axum", ROOM, Here(axum::serve)),
         peer("actix-ws", Tokio, "actix-ws", ECHO, Here(|_| actix::serve())),
+        peer("uwebsockets", Own, "libuwebsockets-sys", ALL, Run::Uwebsockets),
         peer("bun", Own, "bun", ALL, Script(BUN, "js/bun.js")),
         peer("node-ws", Own, "ws", ALL, Script(&["node"], "js/node-ws.js")),
         peer("deno", Own, "deno", ROOM, Script(DENO, "js/deno.js")),
@@ -162,7 +165,7 @@ pub(crate) fn serve(name: &str, job: &str) -> Result<()> {
     let job = *Job::EVERY.iter().find(|known| known.name() == job).ok_or("no such job")?;
     match Peer::find(name)?.run {
         Run::Here(run) => run(job),
-        Run::Script(..) => Err("a script, not a server of this program".into()),
+        Run::Uwebsockets | Run::Script(..) => Err("not a server of this program".into()),
     }
 }
 
