@@ -11,7 +11,8 @@ use std::{
 
 use crate::{Result, paths::here};
 
-/// Installs what npm ships, as locked, unless that was done before.
+/// Installs what npm ships, unless that was done before. Without a lock file: what each
+/// platform needs differs, and `package.json` has exact versions.
 pub(crate) fn scripts() -> Result<()> {
     static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
     let installed = INSTALLED.get_or_init(|| npm().map_err(|error| error.to_string()));
@@ -19,12 +20,11 @@ pub(crate) fn scripts() -> Result<()> {
 }
 
 fn npm() -> Result<()> {
-    let (lock, installed) =
-        (here("js/package-lock.json"), here("js/node_modules/.package-lock.json"));
-    if is_newer(&installed, &lock) {
+    let (wanted, installed) = (here("js/package.json"), here("js/node_modules/.package-lock.json"));
+    if is_newer(&installed, &wanted) {
         return Ok(());
     }
-    let args = ["ci", "--silent", "--no-audit", "--no-fund"];
+    let args = ["install", "--no-package-lock", "--silent", "--no-audit", "--no-fund"];
     run(Command::new("npm").args(args).current_dir(here("js")))
 }
 

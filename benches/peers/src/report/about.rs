@@ -35,13 +35,12 @@ fn machine() -> String {
 
 fn versions() -> String {
     let lock = fs::read_to_string(here("Cargo.lock")).unwrap_or_default();
-    let npm = fs::read_to_string(here("js/package-lock.json")).unwrap_or_default();
+    let npm = fs::read_to_string(here("js/package.json")).unwrap_or_default();
     let mut versions = vec![said("rustc", &["--version"])];
     for peer in PEERS {
         let package = peer.package;
         let of_cargo = || after(&lock, &format!("name = \"{package}\"\nversion = \""));
-        let of_npm =
-            || after(&npm, &format!("\"node_modules/{package}\": {{\n      \"version\": \""));
+        let of_npm = || after(&npm, &format!("\"{package}\": \""));
         if let Some(version) = of_cargo().or_else(of_npm) {
             versions.push(format!("{package} {version}"));
         }
