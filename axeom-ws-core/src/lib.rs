@@ -24,6 +24,7 @@ mod registry;
 mod runtime;
 mod server;
 mod sync;
+mod tasks;
 mod telemetry;
 mod utf8;
 

@@ -16,11 +16,14 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake},
+    time::{Duration, Instant},
 };
+
+use futures::future::{BoxFuture, pending};
 
 use loom::sync::{Condvar, Mutex};
 
-use crate::{Options, SendMessage, connection::Link, protocol::Role};
+use crate::{Options, SendMessage, connection::Link, protocol::Role, runtime::Clock};
 
 /// Runs a model in every order.
 pub(crate) fn explore_all(model: impl Fn() + Send + Sync + 'static) {
@@ -103,6 +106,25 @@ impl Hasher for Alike {
 
     fn finish(&self) -> u64 {
         0
+    }
+}
+
+/// A clock that stands still: nothing here may depend on a deadline.
+pub(crate) struct Standstill(Instant);
+
+impl Standstill {
+    pub(crate) fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for Standstill {
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(pending())
+    }
+
+    fn now(&self) -> Instant {
+        self.0
     }
 }
 

@@ -40,34 +40,14 @@ struct Topic {
 
 /// The topics of one connection; nothing is allocated for one without any.
 #[derive(Debug, Default)]
-pub(crate) struct Subscriptions(Mutex<Own>);
-
-/// The topics, by name, and the place among the members of each.
-type Places = HashMap<Arc<str>, (Arc<Topic>, usize), RandomState>;
+pub(crate) struct Subscriptions(Mutex<Option<Box<Own>>>);
 
 #[derive(Debug, Default)]
-enum Own {
-    #[default]
-    None,
-    Some(Box<Places>),
+struct Own {
+    /// The topics, by name, and the place among the members of each.
+    places: HashMap<Arc<str>, (Arc<Topic>, usize), RandomState>,
     /// The connection has ended, and subscribes to nothing any more.
-    Ended,
-}
-
-impl Own {
-    fn get(&self) -> Option<&Places> {
-        match self {
-            Own::Some(topics) => Some(topics),
-            Own::None | Own::Ended => None,
-        }
-    }
-
-    fn get_mut(&mut self) -> Option<&mut Places> {
-        match self {
-            Own::Some(topics) => Some(topics),
-            Own::None | Own::Ended => None,
-        }
-    }
+    ended: bool,
 }
 
 /// Enough that threads on different topics seldom meet.
@@ -85,12 +65,10 @@ impl Topics {
     /// `false` if it was subscribed already, or the connection has ended.
     pub(crate) fn subscribe(&self, link: &Arc<Link>, topic: &str) -> bool {
         let mut own = lock(&link.subscriptions.0);
-        if let Own::None = *own {
-            *own = Own::Some(Box::default());
-        }
-        let Some(own) = own.get_mut().filter(|own| !own.contains_key(topic)) else {
+        let own = own.get_or_insert_default();
+        if own.ended || own.places.contains_key(topic) {
             return false;
-        };
+        }
         let mut shard = lock(self.shard(topic));
         let topic = match shard.get(topic) {
             Some(topic) => Arc::clone(topic),
@@ -101,14 +79,14 @@ impl Topics {
             }
         };
         let place = lock(&topic.members).insert(Arc::clone(link));
-        own.insert(Arc::clone(&topic.name), (topic, place));
+        own.places.insert(Arc::clone(&topic.name), (topic, place));
         true
     }
 
     /// `false` if it was not subscribed.
     pub(crate) fn unsubscribe(&self, link: &Link, topic: &str) -> bool {
         let mut own = lock(&link.subscriptions.0);
-        let Some((topic, place)) = own.get_mut().and_then(|own| own.remove(topic)) else {
+        let Some((topic, place)) = own.as_mut().and_then(|own| own.places.remove(topic)) else {
             return false;
         };
         self.leave(&topic, place);
@@ -117,11 +95,14 @@ impl Topics {
 
     /// The connection ends: it leaves everything, and subscribes to nothing again.
     pub(crate) fn leave_all(&self, link: &Link) {
-        let own = std::mem::replace(&mut *lock(&link.subscriptions.0), Own::Ended);
-        if let Own::Some(topics) = own {
-            for (topic, place) in topics.into_values() {
-                self.leave(&topic, place);
-            }
+        let places = {
+            let mut own = lock(&link.subscriptions.0);
+            let own = own.get_or_insert_default();
+            own.ended = true;
+            std::mem::take(&mut own.places)
+        };
+        for (topic, place) in places.into_values() {
+            self.leave(&topic, place);
         }
     }
 
@@ -171,15 +152,11 @@ impl Topics {
 
 impl Subscriptions {
     pub(crate) fn contains(&self, topic: &str) -> bool {
-        lock(&self.0).get().is_some_and(|own| own.contains_key(topic))
+        lock(&self.0).as_ref().is_some_and(|own| own.places.contains_key(topic))
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        lock(&self.0)
-            .get()
-            .into_iter()
-            .flat_map(HashMap::keys)
-            .map(|name| name.to_string())
-            .collect()
+        let own = lock(&self.0);
+        own.iter().flat_map(|own| own.places.keys()).map(|name| name.to_string()).collect()
     }
 }

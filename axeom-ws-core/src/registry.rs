@@ -5,6 +5,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
     net::IpAddr,
+    ops::Deref,
     sync::{Arc, PoisonError},
 };
 
@@ -72,7 +73,7 @@ impl Hub {
                 return Err(Refusal::AtCapacity);
             }
             connections.per_ip.insert(ip, count + 1);
-            counted = Some(ip);
+            counted = Some(Box::new(ip));
         }
         connections.links.insert(link.id(), Arc::clone(&link));
         drop(connections);
@@ -125,14 +126,18 @@ pub(crate) struct Registration {
     hub: Arc<Hub>,
     link: Arc<Link>,
     /// The address it is counted for.
-    counted: Option<IpAddr>,
+    counted: Option<Box<IpAddr>>,
+}
+
+impl Deref for Registration {
+    type Target = Arc<Link>;
+
+    fn deref(&self) -> &Arc<Link> {
+        &self.link
+    }
 }
 
 impl Registration {
-    pub(crate) fn link(&self) -> &Arc<Link> {
-        &self.link
-    }
-
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         &self.hub
     }
@@ -150,7 +155,7 @@ impl Drop for Registration {
         let mut connections = self.hub.lock();
         connections.links.remove(&self.link.id());
         if let Some(Entry::Occupied(mut count)) =
-            self.counted.map(|ip| connections.per_ip.entry(ip))
+            self.counted.take().map(|ip| connections.per_ip.entry(*ip))
         {
             *count.get_mut() -= 1;
             if *count.get() == 0 {

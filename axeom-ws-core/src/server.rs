@@ -1,29 +1,17 @@
-#[cfg(all(test, loom))]
-mod model;
-
 use std::{
     fmt,
     future::{Future, IntoFuture, pending, poll_fn},
     io,
     net::{SocketAddr, ToSocketAddrs},
-    panic::AssertUnwindSafe,
     pin::pin,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
 
-use event_listener::Event;
-use futures::{
-    FutureExt,
-    future::{AbortHandle, BoxFuture, Either, abortable, select},
-};
-use slab::Slab;
+use futures::future::{BoxFuture, Either, select};
 
-use crate::{
-    App, Listener, Runtime, ServeError, Service,
-    sync::{Mutex, MutexGuard},
-};
+use crate::{App, Listener, Runtime, ServeError, Service, connection::ServeStream, tasks::Tasks};
 
 /// A bound socket that is about to serve an app.
 ///
@@ -136,25 +124,27 @@ impl<R: Runtime> Serve<R> {
             grace_period,
         } = self;
         let service = service?;
-        let tasks = Arc::new(Tasks::default());
+        let tasks = Arc::new(Tasks::new(Arc::new(runtime.clone())));
         let _abort_on_drop = AbortAll(Arc::clone(&tasks));
         tracing::info!(%local_addr, "listening");
 
-        {
-            // Owns the listener, which is closed when this ends.
-            let accepting = pin!(accept(&runtime, listener, &service, &tasks));
-            let stopping = pin!(service.hub().stopping());
-            select(accepting, select(signal, stopping)).await;
-        }
-
-        tracing::info!(connections = service.handle().connections(), "shutting down");
-        service.handle().shutdown();
-        if within(&runtime, grace_period, tasks.finished()).await {
-            return Ok(());
-        }
-        tracing::warn!(connections = service.handle().connections(), "grace period is over");
-        service.hub().terminate_all();
-        within(&runtime, LAST_HANDLERS, tasks.finished()).await;
+        let serving = async {
+            {
+                // Owns the listener, which is closed when this ends.
+                let accepting = pin!(accept(&runtime, listener, &service, &tasks));
+                let stopping = pin!(service.hub().stopping());
+                select(accepting, select(signal, stopping)).await;
+            }
+            tracing::info!(connections = service.handle().connections(), "shutting down");
+            service.handle().shutdown();
+            if within(&runtime, grace_period, tasks.finished()).await {
+                return;
+            }
+            tracing::warn!(connections = service.handle().connections(), "grace period is over");
+            service.hub().terminate_all();
+            within(&runtime, LAST_HANDLERS, tasks.finished()).await;
+        };
+        select(pin!(serving), pin!(tasks.keep_time())).await;
         Ok(())
     }
 }
@@ -195,8 +185,8 @@ async fn accept<R: Runtime>(
         }
         match listener.accept().await {
             Ok((stream, remote_addr)) => {
-                let serving = service.serve_stream(runtime.clone(), stream, remote_addr);
-                tasks.spawn(runtime, serving);
+                let (service, stream) = (service.clone(), Box::new(stream));
+                runtime.spawn(ServeStream::in_server(service, stream, remote_addr, tasks));
             }
             Err(error) if of_the_connection(&error) => {}
             Err(error) => {
@@ -243,64 +233,11 @@ async fn within<R: Runtime>(
     matches!(select(future, sleep).await, Either::Left(_))
 }
 
-/// The tasks of a server. Runtimes differ in what dropping a task's handle does, so
-/// tasks are detached, and aborted by a handle of our own.
-#[derive(Default)]
-struct Tasks {
-    running: Mutex<Slab<AbortHandle>>,
-    one_ended: Event,
-}
-
-impl Tasks {
-    fn spawn<R: Runtime>(
-        self: &Arc<Self>,
-        runtime: &R,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
-        // Where an uncaught panic would end up differs from runtime to runtime.
-        let (task, handle) = abortable(AssertUnwindSafe(task).catch_unwind());
-        let ended = Ended { place: self.lock().insert(handle), tasks: Arc::clone(self) };
-        runtime.spawn(task.map(move |outcome| {
-            if let Ok(Err(_)) = outcome {
-                tracing::error!("a connection's task panicked");
-            }
-            drop(ended);
-        }));
-    }
-
-    async fn finished(&self) {
-        while !self.lock().is_empty() {
-            let listener = self.one_ended.listen();
-            if !self.lock().is_empty() {
-                listener.await;
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Slab<AbortHandle>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-struct Ended {
-    place: usize,
-    tasks: Arc<Tasks>,
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.tasks.lock().try_remove(self.place);
-        self.tasks.one_ended.notify(usize::MAX);
-    }
-}
-
 /// Ends a server's tasks with the server.
 struct AbortAll(Arc<Tasks>);
 
 impl Drop for AbortAll {
     fn drop(&mut self) {
-        for (_, task) in self.0.lock().iter() {
-            task.abort();
-        }
+        self.0.abort_all();
     }
 }

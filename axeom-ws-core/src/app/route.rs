@@ -3,13 +3,12 @@ use std::{fmt, future::Future, marker::PhantomData, sync::Arc};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::HeaderValue;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use super::handler::{Callbacks, Handler, NoCallbacks, Outcome, Unset};
 use crate::{
     CloseCode, ConnectionError, Message, Options, Socket, Utf8Bytes, Ws,
-    connection::{Driver, run_handler, run_socket},
-    registry::Registration,
+    connection::{Driver, Run, run_handler, run_socket},
 };
 
 /// A WebSocket route under construction: what its connections do.
@@ -210,8 +209,7 @@ pub trait Endpoint<D>: Send + Sync + 'static {
 /// A connection that is about to run.
 #[doc(hidden)]
 pub struct Connection {
-    pub(crate) driver: Box<Driver>,
-    pub(crate) registration: Registration,
+    pub(crate) driver: Driver,
     pub(crate) span: Span,
 }
 
@@ -227,9 +225,10 @@ pub struct Handled<H>(H);
 
 impl<D: Send + Sync + 'static, H: Handler<D>> Endpoint<D> for Handled<H> {
     fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
-        let Connection { driver, registration, span } = connection;
-        let running = async move { run_handler(driver, registration, ws, &self.0).await };
-        Box::pin(running.instrument(span))
+        let Connection { driver, span } = connection;
+        let link = Arc::clone(ws.link());
+        let handling = run_handler(driver, ws, self, |endpoint| &endpoint.0);
+        Box::pin(Run::new(link, span, handling))
     }
 }
 
@@ -245,11 +244,10 @@ where
     Fut::Output: Outcome,
 {
     fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
-        let Connection { driver, registration, span } = connection;
-        let running = async move {
-            let handler = async |socket| self.0(socket).await.into_result();
-            run_socket(driver, registration, ws, handler).await;
-        };
-        Box::pin(running.instrument(span))
+        let Connection { driver, span } = connection;
+        let link = Arc::clone(ws.link());
+        let handler = async move |socket| self.0(socket).await.into_result();
+        let handling = run_socket(driver, ws, handler);
+        Box::pin(Run::new(link, span, handling))
     }
 }

@@ -15,18 +15,17 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use super::{
     BuildContext, RequestInfo,
     context::Handshake,
-    request::HeaderLines,
     route::{Connection, Endpoint, Protocols},
     router::Router,
 };
 use crate::{
     AppError, DeflateParams, Options, Rejection, Runtime, ServerHandle, Ws,
-    connection::{Driver, Link, ServeStream},
+    connection::{Alarm, Driver, Link, ServeStream},
     handshake::{self, HeadLimits, Refusal, is_token_byte},
     options::Settings,
     protocol::Role,
     registry::{Capacity, Hub, Registration},
-    runtime::{BoxStream, Clock, Stream},
+    runtime::{BoxStream, Stream},
     telemetry,
 };
 
@@ -196,13 +195,8 @@ impl Service {
             response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
         }
         extend(response.headers_mut(), handshake.take_response_headers());
-        let info = RequestInfo {
-            uri: handshake.request.uri().to_string().into(),
-            headers: HeaderLines::new(handshake.request.headers()),
-            params: handshake.params.clone(),
-            protocol: protocol.as_ref().and_then(|own| own.to_str().ok()).map(Into::into),
-            remote_addr,
-        };
+        let (request, params) = (&handshake.request, handshake.params.clone());
+        let info = RequestInfo::new(request, params, protocol.as_ref(), remote_addr);
         let route = Arc::clone(&route.path);
         Ok(Accepted { response, registration, deflate, route, info, start })
     }
@@ -290,24 +284,26 @@ impl Accepted {
     ///
     /// Dropping the future cuts the connection; `close` does not run then.
     pub async fn run<R: Runtime>(self, runtime: R, stream: impl Stream, read_ahead: &[u8]) {
-        self.start(Arc::new(runtime), Box::new(stream), read_ahead).await;
+        self.start(Alarm::own(Arc::new(runtime)), Box::new(stream), read_ahead).await;
     }
 
     pub(crate) fn start(
         self,
-        clock: Arc<dyn Clock>,
+        alarm: Alarm,
         stream: BoxStream,
         read_ahead: &[u8],
     ) -> BoxFuture<'static, ()> {
-        let link = Arc::clone(self.registration.link());
-        let driver = Box::new(Driver::new(stream, read_ahead, link, self.deflate, clock));
+        if let Alarm::Server(member) = &alarm {
+            member.connected(Arc::clone(&self.registration));
+        }
         let span = tracing::debug_span!(
             "connection",
-            id = %self.registration.link().id(),
+            id = %self.registration.id(),
             route = &*self.route,
-            peer = %self.info.remote_addr,
+            peer = %self.info.remote_addr(),
         );
-        let connection = Connection { driver, registration: self.registration, span };
+        let driver = Driver::new(stream, read_ahead, self.registration, self.deflate, alarm);
+        let connection = Connection { driver, span };
         (self.start)(connection, self.info)
     }
 }
@@ -346,8 +342,8 @@ impl<D: Send + Sync + 'static, E: Endpoint<D>> Prepare for ErasedEndpoint<D, E> 
         let data = self.context.build(handshake).await?;
         let endpoint = Arc::clone(&self.endpoint);
         Ok(Box::new(move |connection, info| {
-            let registration = &connection.registration;
-            let (link, hub) = (Arc::clone(registration.link()), Arc::clone(registration.hub()));
+            let registration = connection.driver.registration();
+            let (link, hub) = (Arc::clone(registration), Arc::clone(registration.hub()));
             endpoint.run(connection, Ws::new(link, hub, info, data))
         }))
     }

@@ -38,11 +38,6 @@ where
     pub(super) fn new(start: Start) -> Self {
         Self { state: State::Waiting(Some(start)) }
     }
-
-    /// The same, while the driver goes on in the background.
-    pub(super) fn with(self, driver: &mut Driver) -> Driving<'_, Start, F> {
-        Driving { call: self, driver }
-    }
 }
 
 impl<Start, F> Future for Call<Start, F>
@@ -71,24 +66,25 @@ where
     }
 }
 
-/// A call with the driver behind it.
+/// A call, while the driver goes on in the background.
 #[pin_project]
-pub(super) struct Driving<'a, Start, F> {
+pub(super) struct Driving<'a, C> {
     #[pin]
-    call: Call<Start, F>,
+    call: C,
     driver: &'a mut Driver,
 }
 
-impl<Start, F> Future for Driving<'_, Start, F>
-where
-    Start: FnOnce() -> F,
-    F: Future<Output = HandlerResult>,
-{
-    type Output = Result<(), ConnectionError>;
+impl<'a, C: Future> Driving<'a, C> {
+    pub(super) fn new(call: C, driver: &'a mut Driver) -> Self {
+        Self { call, driver }
+    }
+}
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+impl<C: Future> Future for Driving<'_, C> {
+    type Output = C::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = self.project();
-        this.driver.resume();
         let polled = this.call.poll(cx);
         if polled.is_pending() {
             this.driver.poll_background(cx);

@@ -6,7 +6,6 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -15,15 +14,16 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use self::gone::{Gone, gone};
 use super::{
-    deadlines::{Activity, Deadlines, Due},
+    alarm::Alarm,
+    deadlines::{Activity, At, Deadlines, Due},
     input::{Input, READ_SIZE},
-    link::{Flags, Link},
-    timer::Timer,
+    link::Flags,
 };
 use crate::{
     CloseCode, CloseFrame, ConnectionError, DeflateParams, Message,
     protocol::{Event, FrameQueue, Inbound, Role, Violation},
-    runtime::{BoxStream, Clock},
+    registry::Registration,
+    runtime::BoxStream,
     telemetry,
 };
 
@@ -41,20 +41,19 @@ pub(crate) enum Incoming {
 /// Reads, parses, writes and keeps time for one connection.
 pub(crate) struct Driver {
     stream: BoxStream,
-    link: Arc<Link>,
+    link: Registration,
     inbound: Inbound,
     input: Input,
     /// Parsed while a handler was busy.
     ahead: Option<Box<Ahead>>,
     /// Taken from the link and not yet accepted by the kernel.
     writing: Option<Box<FrameQueue>>,
-    timer: Timer,
     deadlines: Deadlines,
+    /// What the alarm is set to.
+    armed: At,
     activity: Activity,
     /// The stream may hold back what was written until it is flushed.
     unflushed: bool,
-    /// The link does not hold this task's waker.
-    running: bool,
     /// What was done since the task last waited; see [`TURN`].
     work: u32,
     /// Times congestion ended without a `drain` event so far.
@@ -62,6 +61,8 @@ pub(crate) struct Driver {
     end: Option<Box<End>>,
     /// What made writing impossible, if anything.
     write_error: Option<io::Error>,
+    /// Last, for with it goes the task's place in its server.
+    alarm: Alarm,
 }
 
 #[derive(Debug, Default)]
@@ -97,17 +98,17 @@ impl Driver {
     pub(crate) fn new(
         stream: BoxStream,
         read_ahead: &[u8],
-        link: Arc<Link>,
+        link: Registration,
         deflate: Option<DeflateParams>,
-        clock: Arc<dyn Clock>,
+        alarm: Alarm,
     ) -> Self {
         let inbound = Inbound::new(Role::Server, link.settings().limits);
-        let timer = Timer::new(clock);
         Self {
             stream,
-            deadlines: Deadlines::new(timer.now(), link.settings()),
+            deadlines: Deadlines::new(alarm.now(), link.settings()),
+            armed: At::NEVER,
             activity: Activity::default(),
-            timer,
+            alarm,
             inbound: match deflate {
                 Some(params) => inbound.with_deflate(params),
                 None => inbound,
@@ -117,12 +118,15 @@ impl Driver {
             ahead: None,
             writing: None,
             unflushed: false,
-            running: true,
             work: 0,
             drains: 0,
             end: None,
             write_error: None,
         }
+    }
+
+    pub(crate) fn registration(&self) -> &Registration {
+        &self.link
     }
 
     /// The next event. What handlers queued before is written once there is no more
@@ -132,7 +136,6 @@ impl Driver {
     }
 
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
-        self.resume();
         loop {
             let flags = self.link.flags();
             if flags.ending() {
@@ -152,17 +155,28 @@ impl Driver {
                 }
                 continue;
             }
-            match self.next_parsed() {
-                Some(Event::Message(message)) => return Poll::Ready(Incoming::Message(message)),
-                Some(Event::Ping(payload)) => return Poll::Ready(Incoming::Ping(payload)),
-                Some(Event::Pong(payload)) => return Poll::Ready(Incoming::Pong(payload)),
-                Some(Event::Close(frame)) => self.end = Some(Box::new(End::Closed(frame))),
-                None => {}
+            if self.ahead.is_none() {
+                if let Some((size, message)) = self.inbound.plain(self.input.bytes()) {
+                    self.input.consume(size);
+                    self.heard(&message);
+                    return Poll::Ready(Incoming::Message(message));
+                }
+            }
+            if self.ahead.is_some() || !self.input.is_empty() {
+                match self.next_parsed() {
+                    Some(Event::Message(message)) => {
+                        return Poll::Ready(Incoming::Message(message));
+                    }
+                    Some(Event::Ping(payload)) => return Poll::Ready(Incoming::Ping(payload)),
+                    Some(Event::Pong(payload)) => return Poll::Ready(Incoming::Pong(payload)),
+                    Some(Event::Close(frame)) => self.end = Some(Box::new(End::Closed(frame))),
+                    None => {}
+                }
             }
             if self.end.is_some() {
                 return Poll::Ready(Incoming::End);
             }
-            let blocked = self.poll_write(cx).is_pending();
+            let blocked = self.has_output() && self.poll_write(cx).is_pending();
             if self.drains > 0 {
                 continue;
             }
@@ -194,14 +208,6 @@ impl Driver {
             if !read && self.wait(cx, blocked, flags) {
                 return;
             }
-        }
-    }
-
-    /// The task runs: who gives it work need not wake it.
-    pub(crate) fn resume(&mut self) {
-        if !self.running {
-            self.link.unpark();
-            self.running = true;
         }
     }
 
@@ -261,7 +267,7 @@ impl Driver {
     /// Keeps an event until the handlers are ready for it.
     fn keep(&mut self, event: Event) {
         if let Event::Close(_) = event {
-            self.deadlines.await_answer(self.timer.now(), self.link.settings());
+            self.deadlines.await_answer(self.alarm.now(), self.link.settings());
         }
         let ahead = self.ahead.get_or_insert_default();
         ahead.bytes += cost(&event);
@@ -276,12 +282,14 @@ impl Driver {
     fn answer(&mut self, event: &Event) {
         match event {
             Event::Ping(payload) => self.link.pong(payload.clone()),
-            Event::Message(message) => {
-                self.activity.heard = true;
-                telemetry::received(message.len());
-            }
+            Event::Message(message) => self.heard(message),
             Event::Pong(_) | Event::Close(_) => {}
         }
+    }
+
+    fn heard(&mut self, message: &Message) {
+        self.activity.heard = true;
+        telemetry::received(message.len());
     }
 
     fn violated(&mut self, violation: Violation) {
@@ -354,18 +362,20 @@ impl Driver {
         }
     }
 
+    /// Whether there is anything to write, or to flush.
+    fn has_output(&self) -> bool {
+        self.writing.is_some() || self.unflushed || self.link.flags().queued()
+    }
+
     /// Writes all there is. Pending while the stream takes no more, or when it is another
     /// task's turn.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut again = false;
-        loop {
+        while self.writing.is_some() || self.link.flags().queued() {
             let mut frames = match self.writing.take() {
                 Some(frames) => *frames,
                 None => self.link.take(),
             };
-            if frames.is_empty() {
-                break;
-            }
             // Other threads may queue as fast as this one writes.
             if std::mem::replace(&mut again, true) && self.poll_turn(cx, READ_OR_WRITE).is_pending()
             {
@@ -383,6 +393,7 @@ impl Driver {
                     Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                     Poll::Ready(Err(error)) => self.write_error = Some(error),
                     Poll::Pending => {
+                        frames.shrink();
                         self.writing = Some(Box::new(frames));
                         self.account(0, true);
                         return Poll::Pending;
@@ -428,9 +439,13 @@ impl Driver {
             self.deadlines.stop_listening();
         }
         loop {
-            self.timer.set_at(self.deadlines.next());
-            ready!(self.timer.poll(cx));
-            let (now, settings) = (self.timer.now(), self.link.settings());
+            let next = self.deadlines.next();
+            if std::mem::replace(&mut self.armed, next) != next {
+                self.alarm.set(self.deadlines.moment(next));
+            }
+            ready!(self.alarm.poll(cx, &self.link));
+            self.armed = At::NEVER;
+            let (now, settings) = (self.alarm.now(), self.link.settings());
             let Some(due) = self.deadlines.pass(now, &mut self.activity, settings) else {
                 continue;
             };
@@ -459,7 +474,7 @@ impl Driver {
         // Room after there was none: the peer has taken something.
         self.activity.received |= written > 0 && self.deadlines.is_blocked();
         if blocked != self.deadlines.is_blocked() || (blocked && written > 0) {
-            let now = blocked.then(|| self.timer.now());
+            let now = blocked.then(|| self.alarm.now());
             self.deadlines.set_blocked(now, self.link.settings());
         }
         self.drains += u32::from(self.link.written(written, blocked));
@@ -488,7 +503,6 @@ impl Driver {
         if !self.link.park(cx.waker(), blocked, seen) {
             return false;
         }
-        self.running = false;
         self.work = 0;
         true
     }
@@ -499,13 +513,13 @@ fn poll_write_once(
     frames: &FrameQueue,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
+    let stream = Pin::new(stream);
+    if let Some(all) = frames.as_slice() {
+        return stream.poll_write(cx, all);
+    }
     let mut slices = [IoSlice::new(&[]); SLICES];
     let count = frames.slices(&mut slices);
-    let stream = Pin::new(stream);
-    match &slices[..count] {
-        [only] => stream.poll_write(cx, only),
-        slices => stream.poll_write_vectored(cx, slices),
-    }
+    stream.poll_write_vectored(cx, &slices[..count])
 }
 
 /// What a waiting event counts for.

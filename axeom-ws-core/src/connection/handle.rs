@@ -1,74 +1,97 @@
-use std::panic::{self, AssertUnwindSafe};
+use std::{
+    future::Future,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
+
+use futures::future::Either::{Left, Right};
 
 use super::{
     Ws,
-    call::Call,
+    call::{Call, Driving},
     driver::{Driver, Incoming},
 };
-use crate::{
-    CloseCode, CloseFrame, Closed, ConnectionError, Handler, registry::Registration, telemetry,
-};
+use crate::{CloseCode, CloseFrame, Closed, ConnectionError, Handler, telemetry};
 
 /// Runs a connection from `open` to `close`.
-pub(crate) async fn run_handler<D, H>(
-    mut driver: Box<Driver>,
-    registration: Registration,
+///
+/// Not an `async fn`, which would hold its arguments twice for as long as the connection
+/// lives.
+pub(crate) fn run_handler<D, H, E>(
+    mut driver: Driver,
     ws: Ws<D>,
-    handler: &H,
-) where
+    endpoint: Arc<E>,
+    handler: impl Fn(&E) -> &H + Send,
+) -> impl Future<Output = ()> + Send
+where
     D: Send + Sync + 'static,
     H: Handler<D>,
+    E: Send + Sync,
 {
-    let link = registration.link();
-    let session = panic::catch_unwind(AssertUnwindSafe(|| handler.session(&ws)));
-    let Ok(mut session) = session else {
-        link.close(internal_error());
-        let (frame, _) = Box::pin(driver.finish()).await;
-        telemetry::closed(frame.code);
-        return;
-    };
-    let session = &mut session;
-    let driver = &mut *driver;
-
-    let mut done = Call::new(|| handler.open(session, ws.clone())).with(driver).await;
-    while done.is_ok() {
-        done = match driver.next().await {
-            Incoming::Message(message) => {
-                let handle = || handler.message(session, ws.clone(), message);
-                Call::new(handle).with(driver).await
-            }
-            Incoming::Ping(payload) => {
-                Call::new(|| handler.ping(session, ws.clone(), payload)).with(driver).await
-            }
-            Incoming::Pong(payload) => {
-                Call::new(|| handler.pong(session, ws.clone(), payload)).with(driver).await
-            }
-            Incoming::Drain => Call::new(|| handler.drain(session, ws.clone())).with(driver).await,
-            Incoming::End => break,
+    let new_session = || handler(&endpoint).session(&ws);
+    let mut session = panic::catch_unwind(AssertUnwindSafe(new_session)).ok();
+    async move {
+        let handler = handler(&endpoint);
+        let Some(session) = &mut session else {
+            ws.link().close(internal_error());
+            let (frame, _) = Box::pin(driver.finish()).await;
+            telemetry::closed(frame.code);
+            return;
         };
-    }
 
-    // A handler that passes on that its own connection is closed has not failed.
-    let told = |error: &ConnectionError| {
-        let ConnectionError::Handler(error) = error else { return false };
-        error.is::<Closed>() && link.is_closed()
-    };
-    let failed = done.err().filter(|error| !told(error));
-    if failed.is_some() {
-        link.close(internal_error());
+        let failed = 'events: {
+            let open = Call::new(|| handler.open(session, ws.clone()));
+            if let Err(error) = Driving::new(open, &mut driver).await {
+                break 'events Some(error);
+            }
+            loop {
+                let call = match driver.next().await {
+                    Incoming::Message(message) => {
+                        Left(Left(Call::new(|| handler.message(session, ws.clone(), message))))
+                    }
+                    Incoming::Ping(payload) => {
+                        Left(Right(Call::new(|| handler.ping(session, ws.clone(), payload))))
+                    }
+                    Incoming::Pong(payload) => {
+                        Right(Left(Call::new(|| handler.pong(session, ws.clone(), payload))))
+                    }
+                    Incoming::Drain => {
+                        Right(Right(Call::new(|| handler.drain(session, ws.clone()))))
+                    }
+                    Incoming::End => break None,
+                };
+                if let Err(error) = Driving::new(call, &mut driver).await {
+                    break Some(error);
+                }
+            }
+        };
+
+        // What follows happens once, so it may take room of its own.
+        Box::pin(async {
+            let link = ws.link();
+            // A handler that passes on that its own connection is closed has not failed.
+            let told = |error: &ConnectionError| {
+                let ConnectionError::Handler(error) = error else { return false };
+                error.is::<Closed>() && link.is_closed()
+            };
+            let failed = failed.filter(|error| !told(error));
+            if failed.is_some() {
+                link.close(internal_error());
+            }
+            driver.registration().leave_topics();
+            let (frame, error) = driver.finish().await;
+            driver.drop_stream();
+            if let Some(error) = failed.or(error) {
+                tracing::debug!(%error, "connection failed");
+                report(Call::new(|| handler.error(session, ws.clone(), error)).await);
+            }
+            let CloseFrame { code, reason } = frame;
+            tracing::debug!(%code, "connection closed");
+            telemetry::closed(code);
+            report(Call::new(|| handler.close(session, ws.clone(), code, reason)).await);
+        })
+        .await;
     }
-    registration.leave_topics();
-    // What follows happens once, so it may take room of its own.
-    let (frame, error) = Box::pin(driver.finish()).await;
-    driver.drop_stream();
-    if let Some(error) = failed.or(error) {
-        tracing::debug!(%error, "connection failed");
-        report(Call::new(|| handler.error(session, ws.clone(), error)).await);
-    }
-    let CloseFrame { code, reason } = frame;
-    tracing::debug!(%code, "connection closed");
-    telemetry::closed(code);
-    report(Call::new(|| handler.close(session, ws.clone(), code, reason)).await);
 }
 
 /// The last handlers have nobody left to tell.

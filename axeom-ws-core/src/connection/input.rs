@@ -6,75 +6,98 @@ pub(super) const READ_SIZE: usize = 64 * 1024;
 thread_local! {
     /// The buffer that connections on this thread read into, one at a time: while a
     /// connection waits, it holds only what it could not use yet.
-    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    static SCRATCH: Cell<Option<Box<Buffer>>> = const { Cell::new(None) };
 }
 
 /// Received bytes that are not parsed yet.
 #[derive(Debug, Default)]
-pub(super) struct Input {
-    buf: Box<[u8]>,
+pub(super) struct Input(Option<Box<Buffer>>);
+
+/// What counts is `bytes[start..end]`.
+#[derive(Debug)]
+struct Buffer {
+    bytes: Box<[u8]>,
     start: usize,
     end: usize,
 }
 
 impl Input {
     pub(super) fn new(bytes: &[u8]) -> Self {
-        Self { buf: bytes.into(), start: 0, end: bytes.len() }
+        let buffer = Buffer { bytes: bytes.into(), start: 0, end: bytes.len() };
+        Self((!bytes.is_empty()).then(|| Box::new(buffer)))
     }
 
     pub(super) fn bytes(&mut self) -> &mut [u8] {
-        &mut self.buf[self.start..self.end]
+        self.0.as_mut().map_or(&mut [], |buffer| &mut buffer.bytes[buffer.start..buffer.end])
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.0.as_ref().is_none_or(|buffer| buffer.start == buffer.end)
     }
 
     pub(super) fn consume(&mut self, n: usize) {
-        self.start = (self.start + n).min(self.end);
+        if let Some(buffer) = &mut self.0 {
+            buffer.start += n.min(buffer.end - buffer.start);
+        }
     }
 
     /// Room for a read, behind what is left; never empty.
     pub(super) fn room(&mut self) -> &mut [u8] {
-        if self.buf.len() < READ_SIZE {
-            let mut scratch = SCRATCH.try_with(Cell::take).ok().flatten().unwrap_or_default();
-            if scratch.is_empty() {
-                scratch = vec![0; READ_SIZE].into();
+        let buffer = match self.0.take() {
+            Some(buffer) if buffer.bytes.len() >= READ_SIZE => buffer,
+            left => {
+                let mut scratch = scratch();
+                scratch
+                    .restart(left.as_ref().map_or(&[], |left| &left.bytes[left.start..left.end]));
+                scratch
             }
-            let left = self.end - self.start;
-            scratch[..left].copy_from_slice(&self.buf[self.start..self.end]);
-            *self = Self { buf: scratch, start: 0, end: left };
-        } else if self.start > 0 {
-            self.buf.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
+        };
+        let buffer = self.0.insert(buffer);
+        if buffer.start > 0 {
+            buffer.bytes.copy_within(buffer.start..buffer.end, 0);
+            buffer.end -= buffer.start;
+            buffer.start = 0;
         }
-        if self.end == self.buf.len() {
+        if buffer.end == buffer.bytes.len() {
             // What a parser leaves is a header or a control frame at most, so this does
             // not happen; but an empty read would be taken for the end of the stream.
-            let mut larger = vec![0; 2 * self.buf.len()];
-            larger[..self.end].copy_from_slice(&self.buf);
-            self.buf = larger.into();
+            let mut larger = vec![0; 2 * buffer.bytes.len()];
+            larger[..buffer.end].copy_from_slice(&buffer.bytes);
+            buffer.bytes = larger.into();
         }
-        &mut self.buf[self.end..]
+        &mut buffer.bytes[buffer.end..]
     }
 
     /// The first `n` bytes of the room were read.
     pub(super) fn filled(&mut self, n: usize) {
-        self.end = (self.end + n).min(self.buf.len());
+        if let Some(buffer) = &mut self.0 {
+            buffer.end = (buffer.end + n).min(buffer.bytes.len());
+        }
     }
 
     /// Gives the thread's buffer back; what is left moves into one of its own size.
     pub(super) fn park(&mut self) {
-        if self.buf.len() < READ_SIZE {
-            if self.is_empty() {
-                *self = Self::default();
-            }
-            return;
+        let Some(buffer) = self.0.take() else { return };
+        if buffer.bytes.len() >= READ_SIZE {
+            *self = Self::new(&buffer.bytes[buffer.start..buffer.end]);
+            // On a thread that is ending there is no next reader.
+            let _ = SCRATCH.try_with(|slot| slot.set(Some(buffer)));
+        } else if buffer.start < buffer.end {
+            self.0 = Some(buffer);
         }
-        let left = Self::new(&self.buf[self.start..self.end]);
-        let scratch = std::mem::replace(self, left).buf;
-        // On a thread that is ending there is no next reader.
-        let _ = SCRATCH.try_with(|slot| slot.set(Some(scratch)));
     }
+}
+
+impl Buffer {
+    fn restart(&mut self, with: &[u8]) {
+        self.bytes[..with.len()].copy_from_slice(with);
+        (self.start, self.end) = (0, with.len());
+    }
+}
+
+/// The thread's buffer, or a new one.
+fn scratch() -> Box<Buffer> {
+    let scratch = SCRATCH.try_with(Cell::take).ok().flatten();
+    scratch
+        .unwrap_or_else(|| Box::new(Buffer { bytes: vec![0; READ_SIZE].into(), start: 0, end: 0 }))
 }

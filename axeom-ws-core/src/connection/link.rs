@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use event_listener::Event;
+use event_listener::{Event, EventListener};
 
 use crate::{
     CloseCode, CloseFrame, DeflateParams, SendStatus,
@@ -41,8 +41,8 @@ impl fmt::Display for ConnectionId {
 pub(crate) struct Link {
     id: ConnectionId,
     settings: Arc<Settings>,
-    /// What the task should know without a lock: `CLOSING`, `CUT`, `CONGESTED`. Changed
-    /// only while `state` is locked.
+    /// What the task should know without a lock. Changed only while `state` is locked, but
+    /// for `AWAKE`, which the task sets when it likes.
     flags: AtomicU8,
     state: Mutex<State>,
     /// Notified when waiting senders should look again.
@@ -56,8 +56,8 @@ struct State {
     in_flight: usize,
     /// The close frame this side started the closing handshake with.
     closing: Option<Box<CloseFrame>>,
-    /// The task while it waits; whoever gives it work takes and wakes it.
-    parked: Option<Waker>,
+    /// The task; whoever gives it work while it is not `AWAKE` takes this, and wakes it.
+    waker: Option<Waker>,
 }
 
 /// This side wants the connection closed.
@@ -66,6 +66,16 @@ const CLOSING: u8 = 1;
 const CUT: u8 = 2;
 /// The high-water mark was crossed, and the low-water mark not reached since.
 const CONGESTED: u8 = 4;
+/// The task runs, or was woken: it will look for work before it waits.
+const AWAKE: u8 = 8;
+/// There are frames for the task to take.
+const QUEUED: u8 = 16;
+/// The server this connection belongs to is gone.
+const ABORTED: u8 = 32;
+/// A deadline may have passed.
+const DUE: u8 = 64;
+/// Somebody listens for room.
+const WAITED_FOR: u8 = 128;
 
 /// What a link's flags say at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +93,21 @@ impl Flags {
 
     pub(crate) fn congested(self) -> bool {
         self.0 & CONGESTED != 0
+    }
+
+    /// The task is to end as if it had been dropped.
+    pub(crate) fn aborted(self) -> bool {
+        self.0 & ABORTED != 0
+    }
+
+    /// The task has not said that it waits.
+    pub(crate) fn awake(self) -> bool {
+        self.0 & AWAKE != 0
+    }
+
+    /// There are frames to [take](Link::take).
+    pub(crate) fn queued(self) -> bool {
+        self.0 & QUEUED != 0
     }
 }
 
@@ -104,8 +129,8 @@ impl Link {
         Self {
             id: ConnectionId::next(),
             settings,
-            flags: AtomicU8::new(0),
-            state: Mutex::new(State { outbound, in_flight: 0, closing: None, parked: None }),
+            flags: AtomicU8::new(AWAKE),
+            state: Mutex::new(State { outbound, in_flight: 0, closing: None, waker: None }),
             writable: Event::new(),
             subscriptions: Subscriptions::default(),
         }
@@ -129,30 +154,30 @@ impl Link {
             let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "too slow to read");
             self.begin_close(&mut state, frame);
         }
-        wake_to_write(state);
+        self.wake_to_write(state);
         status
     }
 
-    /// Queues a message, or, over the high-water mark, waits for room first. A
-    /// cancelled wait has queued nothing.
-    pub(crate) async fn send(&self, message: &mut Outgoing<'_>) -> Result<(), Refused> {
-        loop {
-            match self.offer_below_mark(message) {
-                Err(Refused::Full) => {}
-                done => return done,
-            }
-            let listener = self.writable.listen();
-            match self.offer_below_mark(message) {
-                Err(Refused::Full) => listener.await,
-                done => return done,
-            }
-        }
+    /// Queues a message, unless the connection is congested: then it is
+    /// [`Full`](Refused::Full) until a [listener](Self::listen) is told.
+    pub(crate) fn offer_below_mark(&self, message: &mut Outgoing<'_>) -> Result<(), Refused> {
+        let mut state = self.lock();
+        let status = self.offer(&mut state, message, true);
+        self.wake_to_write(state);
+        status.map(drop)
+    }
+
+    /// Hears of it when waiting senders should look again.
+    pub(crate) fn listen(&self) -> EventListener {
+        let listener = self.writable.listen();
+        self.flags.fetch_or(WAITED_FOR, Ordering::Relaxed);
+        listener
     }
 
     /// Waits until the connection is not congested.
     pub(crate) async fn ready(&self) -> Result<(), Refused> {
         loop {
-            let listener = self.writable.listen();
+            let listener = self.listen();
             {
                 let state = self.lock();
                 if state.outbound.is_closed() {
@@ -173,7 +198,8 @@ impl Link {
     pub(crate) fn ping(&self, payload: &Bytes) -> bool {
         let mut state = self.lock();
         let queued = state.outbound.ping(payload);
-        wake(state);
+        self.note_queued(&state);
+        self.wake(state);
         queued
     }
 
@@ -181,30 +207,39 @@ impl Link {
     pub(crate) fn close(&self, frame: CloseFrame) {
         let mut state = self.lock();
         self.begin_close(&mut state, frame);
-        wake(state);
+        self.wake(state);
     }
 
     pub(crate) fn terminate(&self) {
         let mut state = self.lock();
         state.outbound.close(CloseFrame::no_status());
+        self.note_queued(&state);
         self.flags.fetch_or(CUT, Ordering::Release);
-        wake(state);
-        self.writable.notify(usize::MAX);
+        self.wake(state);
+        self.notify_waiting();
+    }
+
+    /// A deadline of the connection has passed.
+    pub(crate) fn deadline_passed(&self) {
+        let state = self.lock();
+        self.flags.fetch_or(DUE, Ordering::Release);
+        self.wake(state);
+    }
+
+    /// Ends the task, whatever it waits for.
+    pub(crate) fn abort(&self) {
+        let state = self.lock();
+        self.flags.fetch_or(ABORTED, Ordering::Release);
+        self.wake(state);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().outbound.is_closed()
     }
 
-    fn offer_below_mark(&self, message: &mut Outgoing<'_>) -> Result<(), Refused> {
-        let mut state = self.lock();
-        let status = self.offer(&mut state, message, true);
-        wake_to_write(state);
-        status.map(drop)
-    }
-
     /// Queues a message if there is room; with `below_mark`, only while the
     /// connection is not congested.
+    #[inline]
     fn offer(
         &self,
         state: &mut State,
@@ -221,6 +256,7 @@ impl Link {
             return Err(Refused::Full);
         }
         state.outbound.outgoing(message);
+        self.note_queued(state);
         telemetry::sent(message.len());
         if congested {
             return Ok(SendStatus::Backpressure);
@@ -236,8 +272,26 @@ impl Link {
     fn begin_close(&self, state: &mut State, frame: CloseFrame) {
         if state.outbound.close(frame.clone()) {
             state.closing = Some(Box::new(frame.sendable()));
+            self.note_queued(state);
             self.flags.fetch_or(CLOSING, Ordering::Release);
+            self.notify_waiting();
+        }
+    }
+
+    /// To be called after whatever may give waiting senders room, or end their wait.
+    fn notify_waiting(&self) {
+        // Who listens has said so before it found, under the lock, that it must wait.
+        if self.flags.load(Ordering::Relaxed) & WAITED_FOR != 0 {
+            self.flags.fetch_and(!WAITED_FOR, Ordering::Relaxed);
             self.writable.notify(usize::MAX);
+        }
+    }
+
+    /// To be called after whatever may have queued a frame.
+    #[inline]
+    fn note_queued(&self, state: &State) {
+        if !self.flags().queued() && !state.outbound.is_empty() {
+            self.flags.fetch_or(QUEUED, Ordering::Release);
         }
     }
 
@@ -255,19 +309,31 @@ impl Link {
 
     /// The task runs: no need to wake it.
     pub(crate) fn unpark(&self) {
-        self.lock().parked = None;
+        self.flags.fetch_or(AWAKE, Ordering::Relaxed);
+    }
+
+    /// Whether a deadline has passed since this was asked last.
+    pub(crate) fn take_due(&self) -> bool {
+        let due = self.flags.load(Ordering::Acquire) & DUE != 0;
+        if due {
+            self.flags.fetch_and(!DUE, Ordering::Relaxed);
+        }
+        due
     }
 
     /// The task is about to wait. `false` if there is work for it after all: frames
     /// that are not `blocked`, or an end that it has not `seen`.
     pub(crate) fn park(&self, waker: &Waker, blocked: bool, seen: Flags) -> bool {
         let mut state = self.lock();
-        let unseen = self.flags().0 & !seen.0 & (CLOSING | CUT);
-        let work = (!blocked && !state.outbound.is_empty()) || unseen != 0;
-        if !work {
-            state.parked = Some(waker.clone());
+        let unseen = self.flags().0 & !seen.0 & (CLOSING | CUT | ABORTED | DUE);
+        if (!blocked && !state.outbound.is_empty()) || unseen != 0 {
+            return false;
         }
-        !work
+        if !state.waker.as_ref().is_some_and(|last| last.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        self.flags.fetch_and(!AWAKE, Ordering::Relaxed);
+        true
     }
 
     /// Takes the queued frames, which are in flight from now on.
@@ -275,6 +341,7 @@ impl Link {
         let mut state = self.lock();
         state.outbound.set_blocked(false);
         let frames = state.outbound.take();
+        self.flags.fetch_and(!QUEUED, Ordering::Relaxed);
         state.in_flight += frames.len();
         frames
     }
@@ -292,19 +359,24 @@ impl Link {
         }
         drop(state);
         if relieved || buffered == 0 {
-            self.writable.notify_relaxed(usize::MAX);
+            self.notify_waiting();
         }
         relieved
     }
 
     pub(crate) fn pong(&self, payload: Bytes) {
-        self.lock().outbound.pong(payload);
+        let mut state = self.lock();
+        state.outbound.pong(payload);
+        self.note_queued(&state);
     }
 
     /// Answers the peer's close frame; nothing happens if this side was first.
     pub(crate) fn answer_close(&self, frame: CloseFrame) {
-        self.lock().outbound.close(frame);
-        self.writable.notify(usize::MAX);
+        let mut state = self.lock();
+        state.outbound.close(frame);
+        self.note_queued(&state);
+        drop(state);
+        self.notify_waiting();
     }
 
     /// The stream is gone: nothing can be sent, and nothing is owed.
@@ -313,11 +385,38 @@ impl Link {
         state.outbound.close(CloseFrame::no_status());
         state.outbound.take();
         state.in_flight = 0;
-        state.parked = None;
+        state.waker = None;
         // Backpressure ends without a `drain`: there is nothing to go on with.
-        self.flags.fetch_and(!CONGESTED, Ordering::Release);
+        self.flags.fetch_and(!(CONGESTED | QUEUED), Ordering::Release);
         drop(state);
-        self.writable.notify(usize::MAX);
+        self.notify_waiting();
+    }
+
+    /// Unlocks, and wakes the task if it waits.
+    #[inline]
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        if !self.flags().awake() {
+            self.wake_up(state);
+        }
+    }
+
+    #[cold]
+    fn wake_up(&self, mut state: MutexGuard<'_, State>) {
+        self.flags.fetch_or(AWAKE, Ordering::Relaxed);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// As [`wake`](Self::wake), for frames: a task that waits for the peer cannot write
+    /// them anyway.
+    #[inline]
+    fn wake_to_write(&self, state: MutexGuard<'_, State>) {
+        if !self.flags().awake() && (!state.outbound.is_blocked() || state.outbound.is_closed()) {
+            self.wake_up(state);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -329,22 +428,6 @@ impl Link {
 impl State {
     fn buffered(&self) -> usize {
         self.outbound.len() + self.in_flight
-    }
-}
-
-/// Unlocks, and wakes the task if it waits.
-fn wake(mut state: MutexGuard<'_, State>) {
-    let parked = state.parked.take();
-    drop(state);
-    if let Some(waker) = parked {
-        waker.wake();
-    }
-}
-
-/// As [`wake`], for frames: a task that waits for the peer cannot write them anyway.
-fn wake_to_write(state: MutexGuard<'_, State>) {
-    if !state.outbound.is_blocked() || state.outbound.is_closed() {
-        wake(state);
     }
 }
 

@@ -3,15 +3,23 @@
 mod socket;
 mod task;
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use bytes::Bytes;
 use loom::thread;
 
 use self::task::Task;
-use super::link::{Link, Refused};
+use super::{
+    link::{Link, Refused},
+    send::Sending,
+};
 use crate::{
-    CloseCode, CloseFrame, Options, SendStatus,
+    CloseCode, CloseFrame, Closed, Options, SendStatus,
     model::{FRAME, block_on, explore, explore_all, message},
     protocol::Outgoing,
 };
@@ -114,9 +122,8 @@ fn a_wait_that_is_given_up_takes_nobodys_turn() {
         try_send(&task.link).unwrap();
         let impatient = spawn(&task, |link| {
             let message = message();
-            let mut outgoing = Outgoing::new(&message);
-            let mut sending = Box::pin(link.send(&mut outgoing));
-            block_on(poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_ready())))
+            let mut sending = Sending::new(link, message);
+            block_on(poll_fn(|cx| Poll::Ready(Pin::new(&mut sending).poll(cx).is_ready())))
         });
         let patient = spawn(&task, |link| block_on(send(link)).unwrap());
         block_on(task.until(|task| task.wire.written() >= 2 * FRAME));
@@ -159,7 +166,7 @@ fn who_waits_is_told_of(end: fn(&Link)) {
     explore(4, move || {
         let task = Task::new(&tight());
         try_send(&task.link).unwrap();
-        let sender = spawn(&task, |link| assert_eq!(block_on(send(link)), Err(Refused::Closed)));
+        let sender = spawn(&task, |link| assert_eq!(block_on(send(link)), Err(Closed)));
         let waiting = spawn(&task, |link| assert_eq!(block_on(link.ready()), Err(Refused::Closed)));
         end(&task.link);
         join([sender, waiting]);
@@ -305,6 +312,6 @@ fn try_send(link: &Link) -> Result<SendStatus, Refused> {
     link.try_send(&mut Outgoing::new(&message()))
 }
 
-async fn send(link: &Link) -> Result<(), Refused> {
-    link.send(&mut Outgoing::new(&message())).await
+fn send(link: &Link) -> Sending<'_> {
+    Sending::new(link, message())
 }

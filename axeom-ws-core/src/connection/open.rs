@@ -1,6 +1,7 @@
 use std::{
     future::Future,
     net::SocketAddr,
+    panic::{self, AssertUnwindSafe},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -9,16 +10,18 @@ use std::{
 
 use bytes::Bytes;
 use futures::{
-    future::{BoxFuture, Either, select},
+    FutureExt,
+    future::{Abortable, BoxFuture, Either, select},
     io::{AsyncReadExt, AsyncWriteExt},
 };
 use http::{Method, Response};
 
-use super::timer::Timer;
+use super::{alarm::Alarm, timer::Timer};
 use crate::{
     Service,
     handshake::{Head, HeadReader, Refusal, encode},
     runtime::{BoxStream, Clock},
+    tasks::{Member, Tasks},
     telemetry,
 };
 
@@ -43,16 +46,13 @@ impl Future for ServeStream {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Self::Opening(opening) = &mut *self {
-            match ready!(opening.as_mut().poll(cx)) {
-                Some(running) => *self = Self::Running(running),
-                None => return Poll::Ready(()),
-            }
-        }
-        match &mut *self {
-            Self::Running(running) => running.as_mut().poll(cx),
-            Self::Opening(_) => Poll::Pending,
-        }
+        // Handlers' own panics are caught closer to them. Where another would end up differs
+        // from runtime to runtime.
+        let polled = panic::catch_unwind(AssertUnwindSafe(|| self.poll_stage(cx)));
+        polled.unwrap_or_else(|_| {
+            tracing::error!("a connection's task panicked");
+            Poll::Ready(())
+        })
     }
 }
 
@@ -63,7 +63,33 @@ impl ServeStream {
         stream: BoxStream,
         remote_addr: SocketAddr,
     ) -> Self {
-        Self::Opening(Box::pin(open(service, clock, stream, remote_addr)))
+        Self::Opening(Box::pin(open(service, clock, stream, remote_addr, None)))
+    }
+
+    /// The same, as a member of a server, with which it ends.
+    pub(crate) fn in_server(
+        service: Service,
+        stream: BoxStream,
+        remote_addr: SocketAddr,
+        tasks: &Arc<Tasks>,
+    ) -> Self {
+        let (member, abort) = tasks.enter();
+        let clock = Arc::clone(tasks.clock());
+        let opening = open(service, clock, stream, remote_addr, Some(member));
+        Self::Opening(Box::pin(Abortable::new(opening, abort).map(|opened| opened.ok().flatten())))
+    }
+
+    fn poll_stage(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Opening(opening) = self {
+            match ready!(opening.as_mut().poll(cx)) {
+                Some(running) => *self = Self::Running(running),
+                None => return Poll::Ready(()),
+            }
+        }
+        match self {
+            Self::Running(running) => running.as_mut().poll(cx),
+            Self::Opening(_) => Poll::Pending,
+        }
     }
 }
 
@@ -73,6 +99,7 @@ async fn open(
     clock: Arc<dyn Clock>,
     mut stream: BoxStream,
     remote_addr: SocketAddr,
+    member: Option<Member>,
 ) -> Option<BoxFuture<'static, ()>> {
     let mut timer = Timer::new(Arc::clone(&clock));
     timer.set(service.handshake_timeout());
@@ -103,7 +130,8 @@ async fn open(
         Ok(accepted) => {
             let response = encode(&accepted.response().clone().map(|()| Bytes::new()));
             timer.limit(send(&mut stream, &response)).await?.ok()?;
-            Some(accepted.start(clock, stream, &input))
+            let alarm = member.map_or_else(|| Alarm::own(clock), Alarm::Server);
+            Some(accepted.start(alarm, stream, &input))
         }
         Err(response) => {
             refuse(&mut stream, &mut timer, response, without_body).await;

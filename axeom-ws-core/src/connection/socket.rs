@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     CloseCode, CloseFrame, HandlerResult, Message,
-    registry::Registration,
     sync::{Mutex, MutexGuard},
     telemetry,
 };
@@ -101,23 +100,21 @@ impl<D> fmt::Debug for Socket<D> {
 
 /// Runs a connection whose handler owns the loop.
 pub(crate) async fn run_socket<D, Fut>(
-    mut driver: Box<Driver>,
-    registration: Registration,
+    mut driver: Driver,
     ws: Ws<D>,
     handler: impl FnOnce(Socket<D>) -> Fut,
 ) where
     Fut: Future<Output = HandlerResult>,
 {
     let inbox = Arc::new(Mutex::new(Inbox::default()));
+    let link = Arc::clone(ws.link());
     let socket = Socket { ws, inbox: Arc::clone(&inbox) };
-    let link = registration.link();
     // Called in here, so that a panic of the closure itself is caught too.
     let mut handled = pin!(Call::new(|| handler(socket)));
 
     // One event at a time: the next is looked for when the handler has taken the last.
     let early = poll_fn(|cx| {
         loop {
-            driver.resume();
             if let Poll::Ready(done) = handled.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
             }
@@ -152,7 +149,7 @@ pub(crate) async fn run_socket<D, Fut>(
         }
         None => {}
     }
-    registration.leave_topics();
+    driver.registration().leave_topics();
     // The handler goes on meanwhile: what it holds must not wait for the peer.
     let (frame, _) = {
         let mut finish = Box::pin(driver.finish());

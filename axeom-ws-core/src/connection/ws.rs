@@ -1,9 +1,12 @@
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, future::Future, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::Uri;
 
-use super::link::{ConnectionId, Link, Refused};
+use super::{
+    link::{ConnectionId, Link, Refused},
+    send::Sending,
+};
 use crate::{
     CloseCode, CloseFrame, Closed, SendMessage, SendStatus, TrySendError, Utf8Bytes,
     app::{FoundIn, RequestInfo},
@@ -30,6 +33,10 @@ impl<D> Ws<D> {
         Self(Arc::new(Shared { link, hub, request, data }))
     }
 
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.0.link
+    }
+
     /// Queues a message. Over the high-water mark it waits until the peer has taken
     /// enough; it never drops.
     ///
@@ -37,9 +44,11 @@ impl<D> Ws<D> {
     ///
     /// # Errors
     /// The connection is closed, or closes while this waits.
-    pub async fn send(&self, message: impl Into<SendMessage>) -> Result<(), Closed> {
-        let message = message.into();
-        self.0.link.send(&mut Outgoing::new(&message)).await.map_err(|_| Closed)
+    pub fn send<M: Into<SendMessage>>(
+        &self,
+        message: M,
+    ) -> impl Future<Output = Result<(), Closed>> + Send + use<'_, D, M> {
+        Sending::new(&self.0.link, message.into())
     }
 
     /// Queues a message without waiting.
@@ -152,30 +161,30 @@ impl<D> Ws<D> {
     /// A parameter of the route's path, decoded; empty if the route has none of this
     /// name. The tail that a `*` matched has the name `*`.
     pub fn param(&self, name: &str) -> &str {
-        self.0.request.params.get(name)
+        self.0.request.param(name)
     }
 
     /// The first value of a header of the handshake request, in any case; `None` if it
     /// is missing or not text, or only served the handshake itself (`Connection`,
     /// `Upgrade`, `Sec-WebSocket-Key`, `-Version` and `-Extensions`).
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.0.request.headers.get(name)
+        self.0.request.header(name)
     }
 
     /// The URI of the handshake request.
     pub fn uri(&self) -> Uri {
         // It was one when the handshake was accepted.
-        self.0.request.uri.parse().unwrap_or_default()
+        self.0.request.uri().parse().unwrap_or_default()
     }
 
     /// The subprotocol that was chosen.
     pub fn protocol(&self) -> Option<&str> {
-        self.0.request.protocol.as_deref()
+        self.0.request.protocol()
     }
 
     /// The peer's address.
     pub fn remote_addr(&self) -> SocketAddr {
-        self.0.request.remote_addr
+        self.0.request.remote_addr()
     }
 
     /// The connection's id, unique within the process.
@@ -195,7 +204,7 @@ impl<D> fmt::Debug for Ws<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ws")
             .field("id", &self.id())
-            .field("uri", &self.0.request.uri)
+            .field("uri", &self.0.request.uri())
             .field("remote_addr", &self.remote_addr())
             .finish_non_exhaustive()
     }

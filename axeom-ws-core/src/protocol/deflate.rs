@@ -77,14 +77,15 @@ impl Deflater {
             let own = self.own.get_or_insert_with(|| Box::new(setup.deflate()));
             return deflate(own, payload);
         }
-        if let Some((_, done)) = outgoing.compressed.iter().find(|(with, _)| *with == self.setup) {
+        let compressed = outgoing.compressed.get_or_insert_default();
+        if let Some((_, done)) = compressed.iter().find(|(with, _)| *with == self.setup) {
             return done.clone();
         }
         let done = compress_alone(self.setup, payload);
         // Sent alone, it may as well be sent as it is.
         let done =
             done.filter(|done| outgoing.compress == Some(true) || done.len() < payload.len());
-        outgoing.compressed.push((self.setup, done.clone()));
+        compressed.push((self.setup, done.clone()));
         done
     }
 }
@@ -101,13 +102,15 @@ impl std::fmt::Debug for Deflater {
 pub(crate) struct Outgoing<'a> {
     pub(super) message: &'a Message,
     compress: Option<bool>,
-    compressed: Vec<(Setup, Option<Bytes>)>,
+    compressed: Option<Box<Compressed>>,
 }
+
+type Compressed = Vec<(Setup, Option<Bytes>)>;
 
 impl<'a> Outgoing<'a> {
     pub(crate) fn new(sending: &'a SendMessage) -> Self {
         let SendMessage { message, compress } = sending;
-        Self { message, compress: *compress, compressed: Vec::new() }
+        Self { message, compress: *compress, compressed: None }
     }
 
     pub(crate) fn len(&self) -> usize {

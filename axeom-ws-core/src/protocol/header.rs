@@ -1,13 +1,3 @@
-use std::io::Cursor;
-
-use async_tungstenite::tungstenite::{
-    self,
-    protocol::frame::{
-        FrameHeader,
-        coding::{Control, Data, OpCode},
-    },
-};
-
 use super::{Role, mask::Mask, violation::Violation};
 
 /// The longest frame header (RFC 6455 §5.2), in bytes.
@@ -31,31 +21,41 @@ impl Opcode {
         matches!(self, Opcode::Close | Opcode::Ping | Opcode::Pong)
     }
 
-    fn to_wire(self) -> OpCode {
+    fn to_wire(self) -> u8 {
         match self {
-            Opcode::Continuation => OpCode::Data(Data::Continue),
-            Opcode::Text => OpCode::Data(Data::Text),
-            Opcode::Binary => OpCode::Data(Data::Binary),
-            Opcode::Close => OpCode::Control(Control::Close),
-            Opcode::Ping => OpCode::Control(Control::Ping),
-            Opcode::Pong => OpCode::Control(Control::Pong),
+            Opcode::Continuation => 0x0,
+            Opcode::Text => 0x1,
+            Opcode::Binary => 0x2,
+            Opcode::Close => 0x8,
+            Opcode::Ping => 0x9,
+            Opcode::Pong => 0xa,
         }
     }
 
-    fn from_wire(code: OpCode) -> Result<Self, Violation> {
-        match code {
-            OpCode::Data(Data::Continue) => Ok(Opcode::Continuation),
-            OpCode::Data(Data::Text) => Ok(Opcode::Text),
-            OpCode::Data(Data::Binary) => Ok(Opcode::Binary),
-            OpCode::Control(Control::Close) => Ok(Opcode::Close),
-            OpCode::Control(Control::Ping) => Ok(Opcode::Ping),
-            OpCode::Control(Control::Pong) => Ok(Opcode::Pong),
-            OpCode::Data(Data::Reserved(code)) | OpCode::Control(Control::Reserved(code)) => {
-                Err(Violation::ReservedOpcode { opcode: code })
-            }
+    fn from_wire(opcode: u8) -> Result<Self, Violation> {
+        match opcode {
+            0x0 => Ok(Opcode::Continuation),
+            0x1 => Ok(Opcode::Text),
+            0x2 => Ok(Opcode::Binary),
+            0x8 => Ok(Opcode::Close),
+            0x9 => Ok(Opcode::Ping),
+            0xa => Ok(Opcode::Pong),
+            _ => Err(Violation::ReservedOpcode { opcode }),
         }
     }
 }
+
+/// The bits of the first two bytes (RFC 6455 §5.2).
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const RSV2_AND_3: u8 = 0x30;
+const OPCODE: u8 = 0x0f;
+const MASKED: u8 = 0x80;
+const LENGTH: u8 = 0x7f;
+
+/// What the seven bits of the length say if it follows in 16 or 64 bits.
+const LENGTH_16: u8 = 126;
+const LENGTH_64: u8 = 127;
 
 /// A received frame header, valid in itself.
 #[derive(Debug)]
@@ -71,6 +71,44 @@ pub(super) struct Header {
     pub(super) size: usize,
 }
 
+/// The start of a masked, whole, uncompressed message of up to 65 535 bytes, which is what
+/// nearly all frames are.
+pub(super) struct Plain {
+    pub(super) text: bool,
+    pub(super) mask: Mask,
+    pub(super) length: usize,
+    pub(super) size: usize,
+}
+
+impl Plain {
+    /// Reads the header at the start of `input`; `None` if it is another, or not all there.
+    #[inline]
+    pub(super) fn parse(input: &[u8]) -> Option<Self> {
+        const MASKED_16: u8 = MASKED | LENGTH_16;
+        const TEXT: u8 = FIN | 0x1;
+        const BINARY: u8 = FIN | 0x2;
+        let (&[first, second], rest) = input.split_first_chunk()?;
+        let text = match first {
+            TEXT => true,
+            BINARY => false,
+            _ => return None,
+        };
+        let (length, key, size) = match second {
+            MASKED..MASKED_16 => (usize::from(second & LENGTH), rest.first_chunk()?, 6),
+            MASKED_16 => {
+                let (length, rest) = rest.split_first_chunk()?;
+                let length = usize::from(u16::from_be_bytes(*length));
+                if length < usize::from(LENGTH_16) {
+                    return None;
+                }
+                (length, rest.first_chunk()?, 8)
+            }
+            _ => return None,
+        };
+        Some(Self { text, mask: Mask::new(*key), length, size })
+    }
+}
+
 impl Header {
     /// Reads the header at the start of `input`; `None` if it is not all there yet. With
     /// `deflate`, RSV1 has a meaning on data frames.
@@ -79,64 +117,87 @@ impl Header {
         receiver: Role,
         deflate: bool,
     ) -> Result<Option<Self>, Violation> {
-        let mut cursor = Cursor::new(input);
-        let (header, length) = match FrameHeader::parse(&mut cursor) {
-            Ok(Some(parsed)) => parsed,
-            Ok(None) => return Ok(None),
-            Err(tungstenite::Error::Protocol(
-                tungstenite::error::ProtocolError::InvalidOpcode(opcode),
-            )) => return Err(Violation::ReservedOpcode { opcode }),
-            // Reading from memory has no other way to fail.
-            Err(_) => return Ok(None),
+        let Some((&[first, second], rest)) = input.split_first_chunk() else {
+            return Ok(None);
         };
-        let size = cursor.position() as usize;
-
-        let opcode = Opcode::from_wire(header.opcode)?;
+        let opcode = Opcode::from_wire(first & OPCODE)?;
+        let (fin, rsv1) = (first & FIN != 0, first & RSV1 != 0);
         let rsv1_has_meaning = deflate && matches!(opcode, Opcode::Text | Opcode::Binary);
-        if (header.rsv1 && !rsv1_has_meaning) || header.rsv2 || header.rsv3 {
+        if (rsv1 && !rsv1_has_meaning) || first & RSV2_AND_3 != 0 {
             return Err(Violation::ReservedBits);
         }
-        if opcode.is_control() {
-            if !header.is_final {
-                return Err(Violation::FragmentedControl);
-            }
-            if length > MAX_CONTROL {
-                return Err(Violation::ControlTooLong { length });
-            }
+        if opcode.is_control() && !fin {
+            return Err(Violation::FragmentedControl);
         }
-        if length > i64::MAX as u64 || header.len(length) != size {
+        let masked = second & MASKED != 0;
+        match (masked, receiver) {
+            (false, Role::Server) => return Err(Violation::Unmasked),
+            (true, Role::Client) => return Err(Violation::Masked),
+            _ => {}
+        }
+        let (length, rest, least) = match second & LENGTH {
+            LENGTH_16 => {
+                let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
+                (u64::from(u16::from_be_bytes(*length)), rest, u64::from(LENGTH_16))
+            }
+            LENGTH_64 => {
+                let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
+                (u64::from_be_bytes(*length), rest, 1 << 16)
+            }
+            length => (u64::from(length), rest, 0),
+        };
+        let (key, rest) = if masked {
+            let Some((key, rest)) = rest.split_first_chunk() else { return Ok(None) };
+            (*key, rest)
+        } else {
+            ([0; 4], rest)
+        };
+
+        if opcode.is_control() && length > MAX_CONTROL {
+            return Err(Violation::ControlTooLong { length });
+        }
+        if length > i64::MAX as u64 || length < least {
             return Err(Violation::BadLength);
         }
-        let mask = match (header.mask, receiver) {
-            (Some(key), Role::Server) => Mask::new(key),
-            (None, Role::Client) => Mask::new([0; 4]),
-            (None, Role::Server) => return Err(Violation::Unmasked),
-            (Some(_), Role::Client) => return Err(Violation::Masked),
-        };
-        let (fin, rsv1) = (header.is_final, header.rsv1);
-        Ok(Some(Self { fin, rsv1, opcode, mask, length, size }))
+        let size = input.len() - rest.len();
+        Ok(Some(Self { fin, rsv1, opcode, mask: Mask::new(key), length, size }))
     }
 }
 
-/// Writes the header of a whole, unfragmented message or control frame.
-pub(super) fn write(
-    opcode: Opcode,
-    rsv1: bool,
-    length: usize,
-    mask: Option<Mask>,
-    out: &mut Vec<u8>,
-) {
-    let header = FrameHeader {
-        is_final: true,
-        rsv1,
-        opcode: opcode.to_wire(),
-        mask: mask.map(Mask::key),
-        ..FrameHeader::default()
-    };
-    let start = out.len();
-    out.reserve(MAX_HEADER);
-    if header.format(length as u64, out).is_err() {
-        // Writing to memory does not fail; if it ever did, half a header must not stay.
-        out.truncate(start);
+/// The header of a whole, unfragmented message or control frame, as it is sent.
+pub(super) struct Encoded {
+    bytes: [u8; MAX_HEADER],
+    size: usize,
+}
+
+impl Encoded {
+    #[inline]
+    pub(super) fn new(opcode: Opcode, rsv1: bool, length: usize, mask: Option<Mask>) -> Self {
+        let mut bytes = [0; MAX_HEADER];
+        bytes[0] = FIN | opcode.to_wire() | if rsv1 { RSV1 } else { 0 };
+        let masked = if mask.is_some() { MASKED } else { 0 };
+        let mut size = 2;
+        match length {
+            0..=125 => bytes[1] = masked | length as u8,
+            126..=0xffff => {
+                bytes[1] = masked | LENGTH_16;
+                bytes[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+                size = 4;
+            }
+            _ => {
+                bytes[1] = masked | LENGTH_64;
+                bytes[2..10].copy_from_slice(&(length as u64).to_be_bytes());
+                size = 10;
+            }
+        }
+        if let Some(mask) = mask {
+            bytes[size..size + 4].copy_from_slice(&mask.key());
+            size += 4;
+        }
+        Self { bytes, size }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.size]
     }
 }

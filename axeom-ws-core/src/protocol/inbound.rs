@@ -3,7 +3,7 @@ use bytes::Bytes;
 use super::{
     Role,
     deflate::Inflater,
-    header::{Header, Opcode},
+    header::{Header, Opcode, Plain},
     mask::Mask,
     violation::Violation,
 };
@@ -105,13 +105,16 @@ impl Inbound {
 
     /// Takes bytes from the front of `input` up to the end of the next event.
     ///
-    /// The payload in `input` is unmasked in place. Call again with what was not
+    /// The payload in `input` may be unmasked in place. Call again with what was not
     /// consumed as long as there is an event; without one, append more input first.
     ///
     /// # Errors
     /// The peer broke the protocol. Nothing of the offending frame is delivered, and
     /// all later input is ignored.
     pub fn receive(&mut self, input: &mut [u8]) -> Result<Received, Violation> {
+        if let Some((consumed, message)) = self.plain(input) {
+            return Ok(Received { consumed, event: Some(Event::Message(message)) });
+        }
         if self.ended {
             return Ok(Received { consumed: input.len(), event: None });
         }
@@ -164,6 +167,29 @@ impl Inbound {
             return Ok(None);
         }
         self.end_of_frame().inspect_err(|_| self.ended = true)
+    }
+
+    /// The short way for what nearly all input is: a message in a frame of its own, and the
+    /// length of that. `None` leaves it to [`receive`](Self::receive).
+    #[inline]
+    pub(crate) fn plain(&self, input: &[u8]) -> Option<(usize, Message)> {
+        if self.role == Role::Client || self.frame.is_some() || self.message.is_some() || self.ended
+        {
+            return None;
+        }
+        let mut header = Plain::parse(input)?;
+        let end = header.size + header.length;
+        if header.length > self.limits.message_size || self.limits.fragments == 0 {
+            return None;
+        }
+        let mut payload = input.get(header.size..end)?.to_vec();
+        header.mask.apply(&mut payload);
+        let message = if header.text {
+            Message::Text(Utf8Bytes::try_from(payload).ok()?)
+        } else {
+            Message::Binary(Bytes::from(payload))
+        };
+        Some((end, message))
     }
 
     fn advance(&mut self, input: &mut [u8]) -> Result<Received, Violation> {

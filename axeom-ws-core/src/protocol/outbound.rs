@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     FrameQueue, Role,
     deflate::{Deflater, Outgoing},
-    header::{self, MAX_CONTROL, Opcode},
+    header::{Encoded, MAX_CONTROL, Opcode},
     mask::Mask,
 };
 use crate::{CloseFrame, Compression, DeflateParams, SendMessage};
@@ -22,7 +22,7 @@ pub struct Outbound {
     /// The peer does not take what it is sent at the moment.
     blocked: bool,
     /// The pong to send once it does.
-    held_pong: Option<Bytes>,
+    held_pong: Option<Box<Bytes>>,
     closed: bool,
 }
 
@@ -51,6 +51,7 @@ impl Outbound {
     }
 
     /// Queues a message that may be on its way to others too.
+    #[inline]
     pub(crate) fn outgoing(&mut self, outgoing: &mut Outgoing<'_>) -> bool {
         let opcode = if outgoing.message.is_text() { Opcode::Text } else { Opcode::Binary };
         if self.closed {
@@ -73,7 +74,7 @@ impl Outbound {
     /// of them holds no memory.
     pub fn pong(&mut self, payload: Bytes) {
         if self.blocked {
-            self.held_pong = Some(payload);
+            self.held_pong = Some(Box::new(payload));
         } else {
             self.frame(Opcode::Pong, false, &payload);
         }
@@ -127,23 +128,33 @@ impl Outbound {
         mem::take(&mut self.queue)
     }
 
+    #[inline]
     fn frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes) -> bool {
         if self.closed {
             return false;
         }
+        if !self.blocked {
+            self.queue.take_spare();
+        }
         match self.role {
             Role::Server => {
-                self.queue.write(|out| header::write(opcode, rsv1, payload.len(), None, out));
-                self.queue.push(payload);
+                let header = Encoded::new(opcode, rsv1, payload.len(), None);
+                self.queue.push(header.as_slice(), payload);
             }
-            Role::Client => self.queue.write(|out| {
-                let mut mask = Mask::new(rand::random());
-                header::write(opcode, rsv1, payload.len(), Some(mask), out);
-                let start = out.len();
-                out.extend_from_slice(payload);
-                mask.apply(&mut out[start..]);
-            }),
+            Role::Client => self.masked_frame(opcode, rsv1, payload),
         }
         true
+    }
+
+    #[inline(never)]
+    fn masked_frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes) {
+        self.queue.write(|out| {
+            let mut mask = Mask::new(rand::random());
+            let header = Encoded::new(opcode, rsv1, payload.len(), Some(mask));
+            out.extend_from_slice(header.as_slice());
+            let start = out.len();
+            out.extend_from_slice(payload);
+            mask.apply(&mut out[start..]);
+        });
     }
 }

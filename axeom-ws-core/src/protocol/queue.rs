@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, io::IoSlice, mem};
+use std::{cell::Cell, collections::VecDeque, io::IoSlice, mem};
 
 use bytes::{Buf, Bytes};
 
@@ -8,8 +8,9 @@ use bytes::{Buf, Bytes};
 /// write; large payloads stay where they are and are shared.
 #[derive(Debug, Default)]
 pub struct FrameQueue {
-    /// What goes first: shared payloads, and the copied bytes between them.
-    chunks: VecDeque<Bytes>,
+    /// What goes first: shared payloads, and the copied bytes between them. Boxed, for few
+    /// queues have any.
+    chunks: Option<Box<VecDeque<Bytes>>>,
     /// What goes last: copied bytes. `tail[..start]` was taken already.
     tail: Vec<u8>,
     start: usize,
@@ -19,6 +20,13 @@ pub struct FrameQueue {
 /// A payload of up to this many bytes is copied rather than shared: below it, a
 /// copy costs less than one more slice in the write.
 const COPY_UP_TO: usize = 2 * 1024;
+
+/// A thread keeps a buffer of up to this many bytes for the next queue.
+const SPARE: usize = 16 * 1024;
+
+thread_local! {
+    static SPARE_TAIL: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 impl FrameQueue {
     /// Bytes in the queue.
@@ -34,7 +42,7 @@ impl FrameQueue {
     /// The front of the queue as slices for a vectored write; returns how many of
     /// `slices` were set.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let pieces = self.chunks.iter().map(|chunk| &chunk[..]).chain([&self.tail[self.start..]]);
+        let pieces = self.chunks().map(|chunk| &chunk[..]).chain([&self.tail[self.start..]]);
         let mut count = 0;
         for (slot, piece) in slices.iter_mut().zip(pieces.filter(|piece| !piece.is_empty())) {
             *slot = IoSlice::new(piece);
@@ -43,17 +51,25 @@ impl FrameQueue {
         count
     }
 
+    /// The whole queue, if it is a single slice.
+    pub(crate) fn as_slice(&self) -> Option<&[u8]> {
+        self.chunks.is_none().then(|| &self.tail[self.start..])
+    }
+
     /// Takes `n` bytes off the front; all of them, if there are not that many.
     pub fn advance(&mut self, n: usize) {
         let mut n = n.min(self.len);
         self.len -= n;
-        while let Some(chunk) = self.chunks.front_mut() {
-            if n < chunk.len() {
-                chunk.advance(n);
-                return;
+        if let Some(chunks) = &mut self.chunks {
+            while let Some(chunk) = chunks.front_mut() {
+                if n < chunk.len() {
+                    chunk.advance(n);
+                    return;
+                }
+                n -= chunk.len();
+                chunks.pop_front();
             }
-            n -= chunk.len();
-            self.chunks.pop_front();
+            self.chunks = None;
         }
         self.start += n;
         if self.start == self.tail.len() {
@@ -65,11 +81,23 @@ impl FrameQueue {
     /// A copy of everything in the queue.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut all = Vec::with_capacity(self.len);
-        for chunk in &self.chunks {
+        for chunk in self.chunks() {
             all.extend_from_slice(chunk);
         }
         all.extend_from_slice(&self.tail[self.start..]);
         all
+    }
+
+    /// Gives up room that nothing is in: this queue will wait for a while.
+    pub(crate) fn shrink(&mut self) {
+        self.tail.shrink_to_fit();
+    }
+
+    /// Takes the thread's spare buffer: this queue will not wait.
+    pub(super) fn take_spare(&mut self) {
+        if self.tail.capacity() == 0 {
+            self.tail = SPARE_TAIL.try_with(Cell::take).unwrap_or_default();
+        }
     }
 
     /// Appends bytes that `write` puts at the end of a buffer.
@@ -79,18 +107,49 @@ impl FrameQueue {
         self.len += self.tail.len() - before;
     }
 
-    /// Appends a payload, copied or shared by its size.
-    pub(super) fn push(&mut self, payload: &Bytes) {
+    /// Appends a header and a payload, which is copied or shared by its size.
+    pub(super) fn push(&mut self, header: &[u8], payload: &Bytes) {
         if payload.len() <= COPY_UP_TO {
-            self.write(|tail| tail.extend_from_slice(payload));
+            self.tail.reserve(header.len() + payload.len());
+            match header {
+                // The length of nearly all, of which the compiler makes two stores.
+                [a, b] => self.tail.extend_from_slice(&[*a, *b]),
+                longer => self.tail.extend_from_slice(longer),
+            }
+            self.tail.extend_from_slice(payload);
+            self.len += header.len() + payload.len();
             return;
         }
+        self.write(|tail| tail.extend_from_slice(header));
+        let chunks = self.chunks.get_or_insert_default();
         if self.start < self.tail.len() {
-            let mut sealed = Bytes::from(mem::take(&mut self.tail));
-            sealed.advance(mem::take(&mut self.start));
-            self.chunks.push_back(sealed);
+            // A header alone is copied, so that the buffer stays.
+            let sealed = if self.tail.len() <= COPY_UP_TO {
+                let copy = Bytes::copy_from_slice(&self.tail[self.start..]);
+                self.tail.clear();
+                copy
+            } else {
+                Bytes::from(mem::take(&mut self.tail)).split_off(self.start)
+            };
+            self.start = 0;
+            chunks.push_back(sealed);
         }
-        self.chunks.push_back(payload.clone());
+        chunks.push_back(payload.clone());
         self.len += payload.len();
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.chunks.iter().flat_map(|chunks| chunks.iter())
+    }
+}
+
+impl Drop for FrameQueue {
+    fn drop(&mut self) {
+        if (1..=SPARE).contains(&self.tail.capacity()) {
+            let mut tail = mem::take(&mut self.tail);
+            tail.clear();
+            // On a thread that is ending there is no next queue.
+            let _ = SPARE_TAIL.try_with(|spare| spare.set(tail));
+        }
     }
 }

@@ -17,7 +17,7 @@ fn register(hub: &Arc<Hub>, capacity: Capacity) -> Result<Registration, Refusal>
 }
 
 fn is_told(registration: &Registration) -> bool {
-    registration.link().closing().is_some_and(|frame| frame.code == CloseCode::GOING_AWAY)
+    registration.closing().is_some_and(|frame| frame.code == CloseCode::GOING_AWAY)
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_connection_that_ends_while_the_app_shuts_down_is_gone() {
     explore_all(|| {
         let hub = Arc::new(Hub::default());
         let registration = register(&hub, UNLIMITED).unwrap();
-        let link = Arc::clone(registration.link());
+        let link = Arc::clone(&registration);
         let ending = thread::spawn(move || drop(registration));
         let late = {
             let (hub, link) = (Arc::clone(&hub), Arc::clone(&link));

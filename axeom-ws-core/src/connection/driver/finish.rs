@@ -16,8 +16,7 @@ impl Driver {
     /// The close frame that started the closing handshake decides: the peer's, or
     /// this side's, be it asked for by a handle or the answer to a violation.
     pub(crate) async fn finish(&mut self) -> (CloseFrame, Option<ConnectionError>) {
-        self.resume();
-        self.deadlines.begin_close(self.timer.now(), self.link.settings());
+        self.deadlines.begin_close(self.alarm.now(), self.link.settings());
         let closing = self.link.closing();
         let end = if closing.is_some() { None } else { self.end.take().map(|end| *end) };
         let outcome = match (end, closing) {
@@ -93,7 +92,6 @@ impl Driver {
     /// closing handshake takes too long the stream is gone, which makes it ready.
     async fn closing(&mut self, mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<()>) {
         poll_fn(|cx| {
-            self.resume();
             loop {
                 let flags = self.link.flags();
                 if flags.cut() || step(self, cx).is_ready() {

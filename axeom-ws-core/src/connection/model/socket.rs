@@ -11,10 +11,11 @@ use futures::future::BoxFuture;
 use http::Request;
 use loom::thread::{self, JoinHandle};
 
-use super::task::{Standstill, Wire};
+use super::task::Wire;
 use crate::{
     App, CloseFrame, Service, Socket, SocketEvent,
-    model::{block_on, explore},
+    connection::Alarm,
+    model::{Standstill, block_on, explore},
     sync::Mutex,
 };
 
@@ -63,7 +64,7 @@ where
     let accepted = block_on(service.handshake(request, peer)).unwrap();
     let wire = Wire::default();
     wire.send_and_end(&MESSAGES);
-    (service, accepted.start(Arc::new(Standstill::new()), Box::new(wire), &[]))
+    (service, accepted.start(Alarm::own(Arc::new(Standstill::new())), Box::new(wire), &[]))
 }
 
 /// A thread that receives until there is no more.

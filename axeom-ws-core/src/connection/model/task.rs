@@ -1,25 +1,23 @@
 use std::{
     future::poll_fn,
     io,
+    net::Ipv4Addr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
 };
 
-use futures::{
-    future::{BoxFuture, pending},
-    io::{AsyncRead, AsyncWrite},
-};
+use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     Options,
     connection::{
+        alarm::Alarm,
         driver::{Driver, Incoming},
         link::Link,
     },
-    model,
-    runtime::Clock,
+    model::{Standstill, link},
+    registry::{Capacity, Hub},
     sync::Mutex,
 };
 
@@ -34,13 +32,13 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(options: &Options) -> Self {
-        Self::of(Arc::new(model::link(options)))
-    }
-
-    pub(super) fn of(link: Arc<Link>) -> Self {
+        let hub = Arc::new(Hub::default());
+        let registration =
+            hub.register(link(options), Ipv4Addr::LOCALHOST.into(), Capacity::default()).unwrap();
         let wire = Wire::default();
-        let clock = Arc::new(Standstill::new());
-        let driver = Driver::new(Box::new(wire.clone()), &[], Arc::clone(&link), None, clock);
+        let alarm = Alarm::own(Arc::new(Standstill::new()));
+        let link = Arc::clone(&registration);
+        let driver = Driver::new(Box::new(wire.clone()), &[], registration, None, alarm);
         Self { driver: Box::new(driver), link, wire, drains: 0 }
     }
 
@@ -51,6 +49,7 @@ impl Task {
                 if done(self) {
                     return Poll::Ready(());
                 }
+                self.link.unpark();
                 match self.driver.poll_next(cx) {
                     Poll::Pending if done(self) => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,
@@ -66,25 +65,6 @@ impl Task {
     pub(super) fn has_nothing_left(&self) {
         assert_eq!(self.link.buffered_amount(), 0);
         assert!(!self.link.flags().congested());
-    }
-}
-
-/// A clock that stands still: nothing here may depend on a deadline.
-pub(super) struct Standstill(Instant);
-
-impl Standstill {
-    pub(super) fn new() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl Clock for Standstill {
-    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(pending())
-    }
-
-    fn now(&self) -> Instant {
-        self.0
     }
 }
 
