@@ -88,8 +88,8 @@ const EVENT_COST: usize = 64;
 
 /// After this much work in a row the other tasks of the thread have a turn: an event is
 /// one unit, a read or write as many as would take its time.
-const TURN: u32 = 4096;
-const READ_OR_WRITE: u32 = 128;
+const TURN: u32 = 512;
+const READ_OR_WRITE: u32 = 32;
 
 /// The most slices handed to one vectored write.
 const SLICES: usize = 64;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     CloseCode, CloseFrame, Closed, Options, SendStatus,
-    model::{FRAME, block_on, explore, explore_all, message},
+    model::{FRAME, block_on, explore, message},
     protocol::Outgoing,
 };
 
@@ -34,7 +34,7 @@ fn tight() -> Options {
 
 #[test]
 fn what_threads_queue_leaves() {
-    explore_all(|| {
+    explore(3, || {
         let mut task = Task::new(&Options::new());
         let senders = [(); 2].map(|()| spawn(&task, |link| try_send(link).unwrap()));
         block_on(task.until(|task| task.wire.written() == 2 * FRAME));
@@ -45,7 +45,7 @@ fn what_threads_queue_leaves() {
 
 #[test]
 fn what_is_queued_while_the_stream_takes_nothing_leaves() {
-    explore(4, || {
+    explore(3, || {
         let mut task = Task::new(&Options::new());
         task.wire.accept(1);
         let sender = spawn(&task, |link| {
@@ -62,7 +62,7 @@ fn what_is_queued_while_the_stream_takes_nothing_leaves() {
 
 #[test]
 fn a_ping_of_another_thread_leaves() {
-    explore_all(|| {
+    explore(3, || {
         let mut task = Task::new(&Options::new());
         let pinger = spawn(&task, |link| assert!(link.ping(&Bytes::new())));
         block_on(task.until(|task| task.wire.written() == 2));
@@ -73,7 +73,7 @@ fn a_ping_of_another_thread_leaves() {
 
 #[test]
 fn who_waits_for_room_is_told() {
-    explore(4, || {
+    explore(3, || {
         let mut task = Task::new(&tight());
         let sender = spawn(&task, |link| {
             for _ in 0..3 {
@@ -88,7 +88,7 @@ fn who_waits_for_room_is_told() {
 
 #[test]
 fn who_waits_for_an_empty_queue_is_told() {
-    explore(4, || {
+    explore(3, || {
         // A frame fills the queue without being backpressure.
         let mut task = Task::new(&Options::new().high_water_mark(FRAME).send_limit(FRAME));
         let sender = spawn(&task, |link| {
@@ -105,7 +105,7 @@ fn who_waits_for_an_empty_queue_is_told() {
 
 #[test]
 fn all_who_wait_for_room_are_told() {
-    explore(3, || {
+    explore(2, || {
         let mut task = Task::new(&tight());
         try_send(&task.link).unwrap();
         let senders = [(); 2].map(|()| spawn(&task, |link| block_on(send(link)).unwrap()));
@@ -117,7 +117,7 @@ fn all_who_wait_for_room_are_told() {
 
 #[test]
 fn a_wait_that_is_given_up_takes_nobodys_turn() {
-    explore(3, || {
+    explore(2, || {
         let mut task = Task::new(&tight());
         try_send(&task.link).unwrap();
         let impatient = spawn(&task, |link| {
@@ -136,7 +136,7 @@ fn a_wait_that_is_given_up_takes_nobodys_turn() {
 
 #[test]
 fn who_waits_to_be_ready_is_told() {
-    explore(4, || {
+    explore(3, || {
         let mut task = Task::new(&tight());
         try_send(&task.link).unwrap();
         let waiting = spawn(&task, |link| {
@@ -151,7 +151,7 @@ fn who_waits_to_be_ready_is_told() {
 
 #[test]
 fn all_who_wait_to_be_ready_are_told() {
-    explore(3, || {
+    explore(2, || {
         let mut task = Task::new(&tight());
         try_send(&task.link).unwrap();
         let waiting = [(); 2].map(|()| spawn(&task, |link| block_on(link.ready()).unwrap()));
@@ -163,7 +163,7 @@ fn all_who_wait_to_be_ready_are_told() {
 
 /// Nobody writes here: what ends the connection is all that can end the wait.
 fn who_waits_is_told_of(end: fn(&Link)) {
-    explore(4, move || {
+    explore(3, move || {
         let task = Task::new(&tight());
         try_send(&task.link).unwrap();
         let sender = spawn(&task, |link| assert_eq!(block_on(send(link)), Err(Closed)));
@@ -195,7 +195,7 @@ fn who_waits_is_told_that_the_stream_is_gone() {
 
 #[test]
 fn each_episode_of_backpressure_ends_with_one_drain() {
-    explore(4, || {
+    explore(3, || {
         let mut task = Task::new(&tight());
         let sender = spawn(&task, |link| {
             for _ in 0..2 {
@@ -212,7 +212,7 @@ fn each_episode_of_backpressure_ends_with_one_drain() {
 
 #[test]
 fn backpressure_that_threads_make_together_ends_with_one_drain() {
-    explore_all(|| {
+    explore(3, || {
         let mut task = Task::new(&Options::new().high_water_mark(2 * FRAME - 1).low_water_mark(1));
         task.wire.accept(0);
         let senders = [(); 2].map(|()| spawn(&task, |link| try_send(link).unwrap()));
@@ -230,7 +230,7 @@ fn backpressure_that_threads_make_together_ends_with_one_drain() {
 
 #[test]
 fn a_close_is_seen_and_goes_behind_what_is_queued() {
-    explore(4, || {
+    explore(3, || {
         let mut task = Task::new(&Options::new());
         let closing = spawn(&task, |link| {
             let queued = try_send(link).is_ok();
@@ -251,7 +251,7 @@ fn a_close_is_seen_and_goes_behind_what_is_queued() {
 
 #[test]
 fn a_cut_is_seen() {
-    explore(4, || {
+    explore(3, || {
         let mut task = Task::new(&Options::new());
         task.wire.accept(1);
         let sender = spawn(&task, |link| try_send(link).is_ok());
@@ -266,7 +266,7 @@ fn a_cut_is_seen() {
 
 #[test]
 fn a_cut_ends_the_wait_for_the_peers_close() {
-    explore(4, || {
+    explore(3, || {
         let mut task = Task::new(&Options::new());
         task.wire.never_ends();
         let closing = spawn(&task, |link| link.close(CloseFrame::new(CloseCode::NORMAL, "")));
@@ -280,7 +280,7 @@ fn a_cut_ends_the_wait_for_the_peers_close() {
 
 #[test]
 fn a_connection_that_ends_owes_nothing() {
-    explore(3, || {
+    explore(2, || {
         let mut task = Task::new(&tight());
         let senders = [(); 2].map(|()| {
             spawn(&task, |link| {

@@ -12,9 +12,21 @@ mod report;
 mod rows;
 mod servers;
 
+use std::process::ExitCode;
+
 pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     match args::parse()? {
         args::Command::Serve { name, job } => servers::serve(&name, &job),
         args::Command::Measure(selection) => {

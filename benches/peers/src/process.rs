@@ -1,8 +1,11 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
 };
+
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::{
     Result, cores,
@@ -44,6 +47,13 @@ impl Process {
         };
         command.env("ASYNC_STD_THREAD_COUNT", "1").stdin(Stdio::null()).stdout(Stdio::piped());
 
+        // SAFETY: one system call, which is allowed between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                // A server does not outlive a measurement that was cut short.
+                Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+            });
+        }
         let cores = if job == Job::Workers { cores::ALL } else { cores::SERVER };
         cores::pin(cores)?;
         let child = command.spawn();

@@ -11,6 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::Sample;
 use crate::{Result, process::Process};
 
+/// Time for a server to answer what is in flight.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// `strace`, counting what a server asks of the kernel.
 #[derive(Debug)]
 pub(super) struct Trace {
@@ -19,6 +22,7 @@ pub(super) struct Trace {
 
 impl Trace {
     pub(super) fn start(server: &Process) -> Result<Self> {
+        thread::sleep(SETTLE);
         let pid = server.id().to_string();
         let strace = Command::new("strace")
             .args(["--summary-only", "--follow-forks", "--attach", &pid])
@@ -38,6 +42,9 @@ impl Trace {
 
     /// Calls per message, and which.
     pub(super) fn end(mut self, messages: u64) -> Result<Sample> {
+        // What is in flight was answered but not counted: as much as was counted but answered
+        // before the trace began.
+        thread::sleep(SETTLE);
         let pid = Pid::from_child(&self.strace);
         kill_process(pid, Signal::INT)?;
         let mut summary = String::new();

@@ -16,6 +16,9 @@ use rustix::{
 use super::announce;
 use crate::Result;
 
+/// One for all: large enough that a larger one makes no message cheaper.
+const BUFFER: usize = 256 * 1024;
+
 struct Conn {
     stream: TcpStream,
     /// What the socket did not take. Nothing is read until it did.
@@ -32,7 +35,7 @@ pub(super) fn serve() -> Result<()> {
     let accepts = listener.as_raw_fd();
     epoll::add(&poll, &listener, data(accepts), EventFlags::IN)?;
     let mut conns: HashMap<i32, Conn> = HashMap::new();
-    let mut buffer = vec![0; 64 * 1024];
+    let mut buffer = vec![0; BUFFER];
     let mut space = [MaybeUninit::<Event>::uninit(); 512];
     loop {
         let events = match epoll::wait(&poll, &mut space, None) {
