@@ -1,5 +1,6 @@
 //! The examples, from outside: each is started as a process on each runtime, and talked
 //! to. `cargo test` builds them; a single test target does not.
+#![cfg(any(feature = "tokio", feature = "async-std", feature = "smol"))]
 
 mod support;
 

@@ -34,6 +34,7 @@ on_every_runtime!(
     a_loop_that_returns_closes_with_1000,
     a_loop_that_fails_closes_with_1011,
     a_loop_may_hand_its_socket_to_another_task,
+    a_socket_that_outlives_its_loop_is_told_of_the_end,
     a_loop_may_wait_for_other_things_too
 );
 
@@ -265,6 +266,31 @@ async fn a_loop_may_hand_its_socket_to_another_task<R: TestRuntime>() {
     }
     assert_eq!(client.close(1000, "").await, Some((1000, String::new())));
     until(|| server.handle.connections() == 0).await;
+}
+
+async fn a_socket_that_outlives_its_loop_is_told_of_the_end<R: TestRuntime>() {
+    let mut events = Events::new();
+    let tell = Arc::new(events.teller());
+    let app = App::new().ws("/", |route| {
+        route.socket(move |mut socket: Socket| {
+            let tell = tell.clone();
+            R::default().spawn(async move {
+                let mut more = true;
+                while more {
+                    let event = socket.recv().await;
+                    more = event.is_some();
+                    tell(event);
+                }
+            });
+            async {}
+        })
+    });
+    let server = TestServer::start::<R, _>(app).await;
+    let mut client = server.connect::<R>("/").await;
+    assert_eq!(client.closed().await, Some((1000, String::new())));
+    let expected = SocketEvent::Close(CloseFrame::new(1000, ""));
+    assert_eq!(events.next().await, Some(expected));
+    assert_eq!(events.next().await, None);
 }
 
 async fn a_loop_may_wait_for_other_things_too<R: TestRuntime>() {

@@ -170,7 +170,8 @@ impl Link {
     /// Hears of it when waiting senders should look again.
     pub(crate) fn listen(&self) -> EventListener {
         let listener = self.writable.listen();
-        self.flags.fetch_or(WAITED_FOR, Ordering::Relaxed);
+        // Whoever takes the flag away notifies this listener too.
+        self.flags.fetch_or(WAITED_FOR, Ordering::Release);
         listener
     }
 
@@ -282,7 +283,7 @@ impl Link {
     fn notify_waiting(&self) {
         // Who listens has said so before it found, under the lock, that it must wait.
         if self.flags.load(Ordering::Relaxed) & WAITED_FOR != 0 {
-            self.flags.fetch_and(!WAITED_FOR, Ordering::Relaxed);
+            self.flags.fetch_and(!WAITED_FOR, Ordering::Acquire);
             self.writable.notify(usize::MAX);
         }
     }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     CloseCode, CloseFrame, Closed, Options, SendStatus,
-    model::{FRAME, block_on, explore, message},
+    model::{FRAME, block_on, explore, explore_all, message},
     protocol::Outgoing,
 };
 
@@ -62,7 +62,7 @@ fn what_is_queued_while_the_stream_takes_nothing_leaves() {
 
 #[test]
 fn a_ping_of_another_thread_leaves() {
-    explore(3, || {
+    explore_all(|| {
         let mut task = Task::new(&Options::new());
         let pinger = spawn(&task, |link| assert!(link.ping(&Bytes::new())));
         block_on(task.until(|task| task.wire.written() == 2));
@@ -212,7 +212,7 @@ fn each_episode_of_backpressure_ends_with_one_drain() {
 
 #[test]
 fn backpressure_that_threads_make_together_ends_with_one_drain() {
-    explore(3, || {
+    explore_all(|| {
         let mut task = Task::new(&Options::new().high_water_mark(2 * FRAME - 1).low_water_mark(1));
         task.wire.accept(0);
         let senders = [(); 2].map(|()| spawn(&task, |link| try_send(link).unwrap()));
@@ -240,7 +240,7 @@ fn a_close_is_seen_and_goes_behind_what_is_queued() {
         });
         let sender = spawn(&task, |link| usize::from(try_send(link).is_ok()));
         block_on(task.until(|_| false));
-        block_on(task.driver.finish());
+        block_on(task.finish());
         let frames = closing.join().unwrap() + sender.join().unwrap();
         let written = task.wire.bytes();
         assert_eq!(written.len(), frames * FRAME + CLOSE_FRAME);
@@ -257,7 +257,7 @@ fn a_cut_is_seen() {
         let sender = spawn(&task, |link| try_send(link).is_ok());
         let cutting = spawn(&task, |link| link.terminate());
         block_on(task.until(|_| false));
-        block_on(task.driver.finish());
+        block_on(task.finish());
         join([sender]);
         join([cutting]);
         task.has_nothing_left();
@@ -272,7 +272,7 @@ fn a_cut_ends_the_wait_for_the_peers_close() {
         let closing = spawn(&task, |link| link.close(CloseFrame::new(CloseCode::NORMAL, "")));
         let cutting = spawn(&task, |link| link.terminate());
         block_on(task.until(|_| false));
-        block_on(task.driver.finish());
+        block_on(task.finish());
         join([closing, cutting]);
         task.has_nothing_left();
     });
@@ -290,7 +290,7 @@ fn a_connection_that_ends_owes_nothing() {
         });
         task.wire.send_and_end(&[]);
         block_on(task.until(|_| false));
-        block_on(task.driver.finish());
+        block_on(task.finish());
         join(senders);
         task.has_nothing_left();
         assert_eq!(try_send(&task.link), Err(Refused::Closed));

@@ -57,7 +57,8 @@ struct Inbox {
 }
 
 impl<D> Socket<D> {
-    /// Waits for the next event; `None` after [`SocketEvent::Close`]. Cancel safe.
+    /// Waits for the next event; `None` after [`SocketEvent::Close`], and when the
+    /// connection was dropped. Cancel safe.
     pub async fn recv(&mut self) -> Option<SocketEvent> {
         poll_fn(|cx| {
             let mut inbox = lock(&self.inbox);
@@ -106,9 +107,9 @@ pub(crate) async fn run_socket<D, Fut>(
 ) where
     Fut: Future<Output = HandlerResult>,
 {
-    let inbox = Arc::new(Mutex::new(Inbox::default()));
+    let feed = Feed(Arc::default());
     let link = Arc::clone(ws.link());
-    let socket = Socket { ws, inbox: Arc::clone(&inbox) };
+    let socket = Socket { ws, inbox: Arc::clone(&feed.0) };
     // Called in here, so that a panic of the closure itself is caught too.
     let mut handled = pin!(Call::new(|| handler(socket)));
 
@@ -119,7 +120,7 @@ pub(crate) async fn run_socket<D, Fut>(
                 return Poll::Ready(Some(done));
             }
             {
-                let mut inbox = lock(&inbox);
+                let mut inbox = lock(&feed.0);
                 inbox.driver = (!inbox.events.is_empty()).then(|| cx.waker().clone());
                 if inbox.driver.is_some() {
                     drop(inbox);
@@ -135,7 +136,7 @@ pub(crate) async fn run_socket<D, Fut>(
                 Poll::Ready(Incoming::Pong(payload)) => SocketEvent::Pong(payload),
                 Poll::Ready(Incoming::Drain) => SocketEvent::Drain,
             };
-            deliver(&inbox, event, Some(cx.waker()));
+            feed.deliver(event, Some(cx.waker()));
         }
     })
     .await;
@@ -166,25 +167,42 @@ pub(crate) async fn run_socket<D, Fut>(
     driver.drop_stream();
     tracing::debug!(code = %frame.code, "connection closed");
     telemetry::closed(frame.code);
-    match done {
-        Some(done) => handle::report(done),
-        None => {
-            deliver(&inbox, SocketEvent::Close(frame), None);
-            handle::report(handled.await);
+    feed.deliver(SocketEvent::Close(frame), None);
+    handle::report(match done {
+        Some(done) => done,
+        None => handled.await,
+    });
+}
+
+/// Where the events of a socket come from. The handler may receive in a task of its own,
+/// which may go on when the handler has returned, and is told when the connection is dropped.
+struct Feed(Arc<Mutex<Inbox>>);
+
+impl Feed {
+    /// Hands over an event and wakes who waits for it, unless that is `this` task, which
+    /// goes on anyway.
+    fn deliver(&self, event: SocketEvent, this: Option<&Waker>) {
+        let mut inbox = lock(&self.0);
+        inbox.closed |= matches!(event, SocketEvent::Close(_));
+        inbox.events.push_back(event);
+        let reader = inbox.reader.take();
+        drop(inbox);
+        let other = reader.filter(|reader| !this.is_some_and(|this| this.will_wake(reader)));
+        if let Some(reader) = other {
+            reader.wake();
         }
     }
 }
 
-/// Hands over an event and wakes who waits for it, unless that is `this` task, which
-/// goes on anyway: the handler may receive in a task of its own.
-fn deliver(inbox: &Mutex<Inbox>, event: SocketEvent, this: Option<&Waker>) {
-    let mut inbox = lock(inbox);
-    inbox.closed |= matches!(event, SocketEvent::Close(_));
-    inbox.events.push_back(event);
-    let reader = inbox.reader.take();
-    drop(inbox);
-    if let Some(reader) = reader.filter(|reader| !this.is_some_and(|this| this.will_wake(reader))) {
-        reader.wake();
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let mut inbox = lock(&self.0);
+        inbox.closed = true;
+        let reader = inbox.reader.take();
+        drop(inbox);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 }
 

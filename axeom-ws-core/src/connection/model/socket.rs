@@ -7,7 +7,7 @@ use std::{
 };
 
 use event_listener::Event;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, pending, poll_immediate, ready};
 use http::Request;
 use loom::thread::{self, JoinHandle};
 
@@ -41,6 +41,39 @@ fn who_receives_on_another_thread_gets_every_event() {
         let events = reader.events();
         assert_eq!(events.len(), 3);
         assert_eq!(events[2], SocketEvent::Close(CloseFrame::abnormal()));
+    });
+}
+
+#[test]
+fn who_receives_is_told_that_the_handler_has_returned() {
+    explore(3, || {
+        let reader = Reader::default();
+        let (_service, connection) = connection({
+            let reader = reader.clone();
+            move |socket| {
+                reader.start(socket, || {});
+                ready(())
+            }
+        });
+        block_on(connection);
+        assert!(matches!(reader.events()[..], [.., SocketEvent::Close(_)]));
+    });
+}
+
+#[test]
+fn who_receives_is_told_that_the_connection_was_dropped() {
+    explore(3, || {
+        let reader = Reader::default();
+        let (_service, connection) = connection({
+            let reader = reader.clone();
+            move |socket| {
+                reader.start(socket, || {});
+                pending()
+            }
+        });
+        assert!(block_on(poll_immediate(connection)).is_none());
+        // As many of them as there was time for.
+        assert!(reader.events().len() <= 3);
     });
 }
 

@@ -7,7 +7,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use futures::io::{AsyncRead, AsyncWrite};
+use futures::{
+    FutureExt,
+    io::{AsyncRead, AsyncWrite},
+};
+use tracing::Span;
 
 use crate::{
     Options,
@@ -15,15 +19,16 @@ use crate::{
         alarm::Alarm,
         driver::{Driver, Incoming},
         link::Link,
+        run::Run,
     },
     model::{Standstill, link},
     registry::{Capacity, Hub},
     sync::Mutex,
 };
 
-/// A connection's task: the real driver, over a stream of which a model says what it takes.
+/// A connection's task: the real one, over a stream of which a model says what it takes.
 pub(super) struct Task {
-    pub(super) driver: Box<Driver>,
+    driver: Box<Driver>,
     pub(super) link: Arc<Link>,
     pub(super) wire: Wire,
     /// Times it was told that backpressure is over.
@@ -44,12 +49,12 @@ impl Task {
 
     /// Goes on until `done`, or until the connection is to end.
     pub(super) async fn until(&mut self, done: impl Fn(&Self) -> bool) {
-        poll_fn(|cx| {
+        let link = Arc::clone(&self.link);
+        let going = poll_fn(|cx| {
             loop {
                 if done(self) {
                     return Poll::Ready(());
                 }
-                self.link.unpark();
                 match self.driver.poll_next(cx) {
                     Poll::Pending if done(self) => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,
@@ -58,8 +63,15 @@ impl Task {
                     Poll::Ready(other) => panic!("the peer sends nothing: {other:?}"),
                 }
             }
-        })
-        .await;
+        });
+        Run::new(link, Span::none(), going).await;
+    }
+
+    /// Ends the connection.
+    pub(super) async fn finish(&mut self) {
+        let link = Arc::clone(&self.link);
+        let ending = self.driver.finish().map(drop);
+        Run::new(link, Span::none(), ending).await;
     }
 
     pub(super) fn has_nothing_left(&self) {
