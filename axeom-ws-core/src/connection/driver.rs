@@ -231,6 +231,7 @@ impl Driver {
 
     /// Gives the stream up: the handlers that come last do not keep it.
     pub(crate) fn drop_stream(&mut self) {
+        self.input = Input::default();
         self.stream = Box::new(Gone);
     }
 

@@ -23,8 +23,7 @@ struct Buffer {
 
 impl Input {
     pub(super) fn new(bytes: &[u8]) -> Self {
-        let buffer = Buffer { bytes: bytes.into(), start: 0, end: bytes.len() };
-        Self((!bytes.is_empty()).then(|| Box::new(buffer)))
+        Self(Buffer::of(bytes))
     }
 
     pub(super) fn bytes(&mut self) -> &mut [u8] {
@@ -79,16 +78,29 @@ impl Input {
     pub(super) fn park(&mut self) {
         let Some(buffer) = self.0.take() else { return };
         if buffer.bytes.len() >= READ_SIZE {
-            *self = Self::new(&buffer.bytes[buffer.start..buffer.end]);
-            // On a thread that is ending there is no next reader.
-            let _ = SCRATCH.try_with(|slot| slot.set(Some(buffer)));
+            self.0 = Buffer::of(&buffer.bytes[buffer.start..buffer.end]);
+            give_back(buffer);
         } else if buffer.start < buffer.end {
             self.0 = Some(buffer);
         }
     }
 }
 
+impl Drop for Input {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.0.take().filter(|buffer| buffer.bytes.len() >= READ_SIZE) {
+            give_back(buffer);
+        }
+    }
+}
+
 impl Buffer {
+    /// One of just this size; none for nothing.
+    fn of(bytes: &[u8]) -> Option<Box<Self>> {
+        let whole = || Self { bytes: bytes.into(), start: 0, end: bytes.len() };
+        (!bytes.is_empty()).then(|| Box::new(whole()))
+    }
+
     fn restart(&mut self, with: &[u8]) {
         self.bytes[..with.len()].copy_from_slice(with);
         (self.start, self.end) = (0, with.len());
@@ -100,4 +112,29 @@ fn scratch() -> Box<Buffer> {
     let scratch = SCRATCH.try_with(Cell::take).ok().flatten();
     scratch
         .unwrap_or_else(|| Box::new(Buffer { bytes: vec![0; READ_SIZE].into(), start: 0, end: 0 }))
+}
+
+fn give_back(buffer: Box<Buffer>) {
+    // On a thread that is ending there is no next reader.
+    let _ = SCRATCH.try_with(|slot| slot.set(Some(buffer)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_input_of_a_thread_has_the_buffer_of_the_last() {
+        // A new one has zeros, wherever it is.
+        let mut last = Input::default();
+        last.room()[10] = 42;
+        last.filled(1);
+        drop(last);
+        let mut next = Input::new(b"left");
+        assert_eq!(next.room()[10 - 4], 42);
+        assert_eq!(next.bytes(), b"left");
+        next.park();
+        assert_eq!(next.bytes(), b"left");
+        assert_eq!(Input::default().room()[10], 42);
+    }
 }
