@@ -12,9 +12,9 @@ some thousand times, for what differs from run to run is where keys are in hash 
 
 import argparse
 import json
-import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -37,12 +37,13 @@ def build():
 
 # The environment is on the stack, and moves it. Without ERMS, libc copies with vector
 # instructions, as many as on any machine: callgrind would count `rep movsb` byte by byte.
-ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-ERMS", "PATH": os.environ["PATH"]}
+ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-ERMS"}
+VALGRIND = shutil.which("valgrind")
 
 
 def measure(program, case, batches):
     """Instructions for each operation."""
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+    command = [VALGRIND, "--tool=callgrind", "--callgrind-out-file=/dev/null"]
     # Only what happens in that function: neither the start of the program nor what a case sets up.
     command += ["--toggle-collect=*instructions*counted*", program, case, str(batches)]
     run = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
@@ -59,6 +60,8 @@ def main():
     parser.add_argument("only", nargs="?", default="", help="part of the names of cases")
     args = parser.parse_args()
 
+    if not VALGRIND:
+        sys.exit("valgrind is not installed")
     program = build()
     listed = subprocess.run([program, "--list"], stdout=subprocess.PIPE, text=True, check=True)
     cases = [line.split("\t") for line in listed.stdout.splitlines()]

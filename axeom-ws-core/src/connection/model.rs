@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::future::poll_immediate;
 use loom::thread;
 
 use self::task::Task;
@@ -56,6 +57,18 @@ fn what_is_queued_while_the_stream_takes_nothing_leaves() {
         let peer = thread::spawn(move || wire.accept(usize::MAX));
         block_on(task.until(|task| task.wire.written() == 2 * FRAME));
         join([sender, peer]);
+        task.has_nothing_left();
+    });
+}
+
+#[test]
+fn a_task_is_woken_by_its_last_waker() {
+    explore_all(|| {
+        let mut task = Task::new(&Options::new());
+        assert!(block_on(poll_immediate(task.until(|_| false))).is_none());
+        let sender = spawn(&task, |link| try_send(link).is_ok());
+        block_on(task.until(|task| task.wire.written() == FRAME));
+        join([sender]);
         task.has_nothing_left();
     });
 }
