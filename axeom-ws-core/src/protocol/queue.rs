@@ -8,8 +8,8 @@ use bytes::{Buf, Bytes};
 /// write; large payloads stay where they are and are shared.
 #[derive(Debug, Default)]
 pub struct FrameQueue {
-    /// What goes first: shared payloads, and the copied bytes between them. Boxed, for few
-    /// queues have any.
+    /// What goes first: shared payloads, and the copied bytes between them.
+    #[expect(clippy::box_collection, reason = "every connection has a queue, and few have any")]
     chunks: Option<Box<VecDeque<Bytes>>>,
     /// What goes last: copied bytes. `tail[..start]` was taken already.
     tail: Vec<u8>,
