@@ -4,16 +4,16 @@
 /// Without server context takeover, the default, a connection holds no compressor: one
 /// per thread serves them all, and a published message is compressed once for all
 /// subscribers whose parameters are the same. What a connection holds once it has sent and
-/// received a compressed message, in bytes, of which 2 500 are the connection itself (x86-64
+/// received a compressed message, in bytes, of which 1 500 are the connection itself (x86-64
 /// Linux, `cargo bench --all-features --bench memory`):
 ///
 /// | | bytes |
 /// | --- | ---: |
-/// | off | 2 510 |
-/// | no context takeover | 2 658 |
-/// | [`client_context_takeover`] (default) | 22 691 |
-/// | and [`server_context_takeover`], window bits 15, memory level 8 | 342 245 |
-/// | the same, window bits 10, memory level 3 | 166 244 |
+/// | off | 1 482 |
+/// | no context takeover | 1 585 |
+/// | [`client_context_takeover`] (default) | 21 676 |
+/// | and [`server_context_takeover`], window bits 15, memory level 8 | 341 299 |
+/// | the same, window bits 10, memory level 3 | 165 171 |
 ///
 /// ```
 /// use axeom_ws_core::{App, Compression, Options};
