@@ -16,6 +16,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What the handlers were told about the end.
 #[derive(Debug, PartialEq)]
 enum Told {
+    /// A message was not sent, because the connection is closed.
+    Unsent,
     Error(String),
     Close(CloseCode),
 }
@@ -30,13 +32,18 @@ impl Connection {
     /// An echo connection whose keepalive is as the test says, and otherwise off.
     fn open(options: Options) -> Self {
         let (tell, told) = mpsc::unbounded();
-        let tell_error = tell.clone();
+        let (tell_error, tell_unsent) = (tell.clone(), tell.clone());
         let app = App::new().options(Options::new().ping_interval(None)).options(options).ws(
             "/",
             move |route| {
                 route
-                    .message(async |ws, msg| {
-                        let _ = ws.send(msg).await;
+                    .message(move |ws, msg| {
+                        let tell = tell_unsent.clone();
+                        async move {
+                            if ws.send(msg).await.is_err() {
+                                let _ = tell.unbounded_send(Told::Unsent);
+                            }
+                        }
                     })
                     .error(move |_, error: ConnectionError| {
                         let _ = tell_error.unbounded_send(Told::Error(error.to_string()));
@@ -186,8 +193,9 @@ fn a_handler_that_waits_to_send_is_released_when_the_peer_is_cut() {
     let messages = [Message::from(vec![1; 100]), Message::from(vec![2; 100])];
     connection.send(&client_frames(&messages));
     connection.world.advance(30 * SECOND);
-    let error = ConnectionError::WriteTimeout.to_string();
-    assert_eq!(connection.told(), [Told::Error(error), Told::Close(CloseCode::ABNORMAL)]);
+    let error = Told::Error(ConnectionError::WriteTimeout.to_string());
+    let close = Told::Close(CloseCode::ABNORMAL);
+    assert_eq!(connection.told(), [Told::Unsent, error, close]);
 }
 
 #[test]
