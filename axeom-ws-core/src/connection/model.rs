@@ -118,7 +118,7 @@ fn who_waits_for_an_empty_queue_is_told() {
 
 #[test]
 fn all_who_wait_for_room_are_told() {
-    explore(2, || {
+    explore(3, || {
         let mut task = Task::new(&tight());
         try_send(&task.link).unwrap();
         let senders = [(); 2].map(|()| spawn(&task, |link| block_on(send(link)).unwrap()));
@@ -130,7 +130,7 @@ fn all_who_wait_for_room_are_told() {
 
 #[test]
 fn a_wait_that_is_given_up_takes_nobodys_turn() {
-    explore(2, || {
+    explore(3, || {
         let mut task = Task::new(&tight());
         try_send(&task.link).unwrap();
         let impatient = spawn(&task, |link| {
