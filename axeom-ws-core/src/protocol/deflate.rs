@@ -1,6 +1,6 @@
 //! permessage-deflate on single messages (RFC 7692 §7.2).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use bytes::Bytes;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
@@ -14,6 +14,21 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// How much room a step of either direction has for its output, in bytes.
 const STEP: usize = 16 * 1024;
+
+thread_local! {
+    /// That room, while nobody is in it.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Lends the thread's room for the output of a step.
+fn with_room<T>(step: impl FnOnce(&mut [u8]) -> T) -> T {
+    // On a thread that is ending it is made anew.
+    let mut room = ROOM.try_with(Cell::take).unwrap_or_default();
+    room.resize(STEP, 0);
+    let done = step(&mut room);
+    let _ = ROOM.try_with(|slot| slot.set(room));
+    done
+}
 
 /// The parameters of a compressor. Two messages of the same text that were compressed
 /// alone with the same ones are the same bytes.
@@ -142,23 +157,27 @@ fn deflate(deflate: &mut Deflate, payload: &[u8]) -> Option<Bytes> {
     }
     let mut out = Vec::new();
     let mut rest = payload;
-    loop {
-        let filled = out.len();
-        out.resize(filled + rest.len().clamp(64, STEP), 0);
-        let (before_in, before_out) = (deflate.total_in(), deflate.total_out());
-        let status = deflate.compress(rest, &mut out[filled..], DeflateFlush::SyncFlush).ok()?;
-        rest = &rest[(deflate.total_in() - before_in) as usize..];
-        let end = filled + (deflate.total_out() - before_out) as usize;
-        // Room left over means that the flush is complete.
-        let complete = end < out.len() || status == Status::BufError;
-        out.truncate(end);
-        if rest.is_empty() && complete {
-            break;
+    with_room(|room| {
+        loop {
+            let (before_in, before_out) = (deflate.total_in(), deflate.total_out());
+            let status = deflate.compress(rest, room, DeflateFlush::SyncFlush).ok()?;
+            rest = &rest[(deflate.total_in() - before_in) as usize..];
+            let written = &room[..(deflate.total_out() - before_out) as usize];
+            // Room left over means that the flush is complete.
+            let complete = written.len() < room.len() || status == Status::BufError;
+            if !(rest.is_empty() && complete) {
+                out.extend_from_slice(written);
+                continue;
+            }
+            if out.is_empty() {
+                return written.strip_suffix(&TAIL).map(Bytes::copy_from_slice);
+            }
+            out.extend_from_slice(written);
+            out.truncate(out.len().checked_sub(TAIL.len())?);
+            out.shrink_to_fit();
+            return Some(Bytes::from(out));
         }
-    }
-    out.truncate(out.len().checked_sub(TAIL.len())?);
-    out.shrink_to_fit();
-    Some(Bytes::from(out))
+    })
 }
 
 /// Decompresses the messages of one connection.
@@ -204,7 +223,7 @@ impl std::fmt::Debug for Inflater {
 }
 
 fn inflate(inflate: &mut Inflate, payload: &[u8], limit: usize) -> Result<Bytes, Violation> {
-    let mut message = Inflated { out: Vec::new(), filled: 0, limit, streams: 0 };
+    let mut message = Inflated { out: Vec::new(), limit, streams: 0 };
     message.feed(inflate, payload, payload.len(), InflateFlush::SyncFlush)?;
     // One byte past the tail: a stream that is whole ends a block right before it, where
     // `Block` stops; one that was cut takes it for its own.
@@ -213,7 +232,6 @@ fn inflate(inflate: &mut Inflate, payload: &[u8], limit: usize) -> Result<Bytes,
     if taken != TAIL.len() {
         return Err(Violation::BadDeflate);
     }
-    message.out.truncate(message.filled);
     message.out.shrink_to_fit();
     Ok(Bytes::from(message.out))
 }
@@ -224,7 +242,6 @@ const MOST_STREAMS: u32 = 4096;
 
 struct Inflated {
     out: Vec<u8>,
-    filled: usize,
     limit: usize,
     /// Final blocks so far.
     streams: u32,
@@ -239,26 +256,31 @@ impl Inflated {
         stop: usize,
         flush: InflateFlush,
     ) -> Result<usize, Violation> {
+        with_room(|room| self.feed_through(room, inflate, input, stop, flush))
+    }
+
+    fn feed_through(
+        &mut self,
+        room: &mut [u8],
+        inflate: &mut Inflate,
+        input: &[u8],
+        stop: usize,
+        flush: InflateFlush,
+    ) -> Result<usize, Violation> {
         let mut taken = 0;
         loop {
-            if self.filled == self.out.len() {
-                // Grows with what came out, one byte past the limit at most.
-                let step = self.filled.clamp(input.len().clamp(256, STEP), 64 * STEP);
-                let most = self.limit.saturating_add(1);
-                self.out.resize(self.filled.saturating_add(step).min(most), 0);
-            }
             let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
             let status = inflate
-                .decompress(&input[taken..], &mut self.out[self.filled..], flush)
+                .decompress(&input[taken..], room, flush)
                 .map_err(|_| Violation::BadDeflate)?;
             let read = (inflate.total_in() - before_in) as usize;
-            let written = (inflate.total_out() - before_out) as usize;
+            let written = &room[..(inflate.total_out() - before_out) as usize];
             taken += read;
-            self.filled += written;
-            if self.filled > self.limit {
+            if written.len() > self.limit - self.out.len() {
                 return Err(Violation::MessageTooBig { limit: self.limit });
             }
-            let stuck = read == 0 && written == 0;
+            self.out.extend_from_slice(written);
+            let stuck = read == 0 && written.is_empty();
             if status == Status::StreamEnd {
                 // A final block: what follows starts anew (RFC 7692 §7.2.3.4).
                 inflate.reset(false);
@@ -268,7 +290,7 @@ impl Inflated {
                 }
                 continue;
             }
-            if self.filled == self.out.len() {
+            if written.len() == room.len() {
                 continue;
             }
             // With room left, nothing is pending but input: the rest of it, or, where `Block`
