@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     AppError, DeflateParams, Options, Rejection, Runtime, ServerHandle, Ws,
-    connection::{Alarm, Driver, Link, ServeStream},
+    connection::{Alarm, Driver, Input, Link, ServeStream},
     handshake::{self, HeadLimits, Refusal, is_token_byte},
     options::Settings,
     protocol::Role,
@@ -284,6 +284,7 @@ impl Accepted {
     ///
     /// Dropping the future cuts the connection; `close` does not run then.
     pub async fn run<R: Runtime>(self, runtime: R, stream: impl Stream, read_ahead: &[u8]) {
+        let read_ahead = Input::new(read_ahead);
         self.start(Alarm::own(Arc::new(runtime)), Box::new(stream), read_ahead).await;
     }
 
@@ -291,7 +292,7 @@ impl Accepted {
         self,
         alarm: Alarm,
         stream: BoxStream,
-        read_ahead: &[u8],
+        read_ahead: Input,
     ) -> BoxFuture<'static, ()> {
         if let Alarm::Server(member) = &alarm {
             member.connected(Arc::clone(&self.registration));

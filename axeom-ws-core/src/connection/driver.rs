@@ -97,7 +97,7 @@ const SLICES: usize = 64;
 impl Driver {
     pub(crate) fn new(
         stream: BoxStream,
-        read_ahead: &[u8],
+        input: Input,
         link: Registration,
         deflate: Option<DeflateParams>,
         alarm: Alarm,
@@ -114,7 +114,7 @@ impl Driver {
                 None => inbound,
             },
             link,
-            input: Input::new(read_ahead),
+            input,
             ahead: None,
             writing: None,
             unflushed: false,
@@ -323,14 +323,7 @@ impl Driver {
                     Err(error) => Err(error),
                 }
             }
-            None => {
-                let room = self.input.room();
-                let result = ready!(Pin::new(&mut self.stream).poll_read(cx, room));
-                if let Ok(n) = result {
-                    self.input.filled(n);
-                }
-                result
-            }
+            None => ready!(self.input.poll_fill(cx, &mut self.stream)),
         };
         match result {
             Ok(0) => self.end = Some(Box::new(End::Eof)),
@@ -356,8 +349,7 @@ impl Driver {
         loop {
             ready!(self.poll_turn(cx, READ_OR_WRITE));
             self.input.consume(usize::MAX);
-            let n = ready!(Pin::new(&mut self.stream).poll_read(cx, self.input.room()));
-            if n.is_err() || n.is_ok_and(|n| n == 0) {
+            if !matches!(ready!(self.input.poll_fill(cx, &mut self.stream)), Ok(1..)) {
                 return Poll::Ready(());
             }
         }

@@ -1,4 +1,13 @@
-use std::cell::Cell;
+use std::{
+    cell::Cell,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::io::AsyncRead;
+
+use crate::runtime::BoxStream;
 
 /// Bytes one read may bring, and the size of a thread's scratch buffer.
 pub(super) const READ_SIZE: usize = 64 * 1024;
@@ -11,7 +20,7 @@ thread_local! {
 
 /// Received bytes that are not parsed yet.
 #[derive(Debug, Default)]
-pub(super) struct Input(Option<Box<Buffer>>);
+pub(crate) struct Input(Option<Box<Buffer>>);
 
 /// What counts is `bytes[start..end]`.
 #[derive(Debug)]
@@ -22,7 +31,7 @@ struct Buffer {
 }
 
 impl Input {
-    pub(super) fn new(bytes: &[u8]) -> Self {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
         Self(Buffer::of(bytes))
     }
 
@@ -72,6 +81,22 @@ impl Input {
         if let Some(buffer) = &mut self.0 {
             buffer.end = (buffer.end + n).min(buffer.bytes.len());
         }
+    }
+
+    /// Reads once, to behind what is left. While that waits, the thread's buffer is given
+    /// back.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut BoxStream,
+    ) -> Poll<io::Result<usize>> {
+        let read = Pin::new(stream).poll_read(cx, self.room());
+        match read {
+            Poll::Ready(Ok(n)) => self.filled(n),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.park(),
+        }
+        read
     }
 
     /// Gives the thread's buffer back; what is left moves into one of its own size.

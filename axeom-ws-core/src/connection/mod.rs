@@ -21,6 +21,7 @@ pub(crate) use self::{
     alarm::Alarm,
     driver::Driver,
     handle::run_handler,
+    input::Input,
     link::{Link, Refused},
     open::ServeStream,
     run::Run,

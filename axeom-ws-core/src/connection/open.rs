@@ -1,8 +1,8 @@
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     net::SocketAddr,
     panic::{self, AssertUnwindSafe},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -16,22 +16,20 @@ use futures::{
 };
 use http::{Method, Response};
 
-use super::{alarm::Alarm, timer::Timer};
+use super::{alarm::Alarm, input::Input, timer::Timer};
 use crate::{
     Service,
-    handshake::{Head, HeadReader, Refusal, encode},
+    handshake::{Head, HeadReader, Refusal, encode, encode_with},
     runtime::{BoxStream, Clock},
     tasks::{Member, Tasks},
     telemetry,
 };
 
-/// How much of a request head one read may bring, in bytes.
-const HEAD_READ: usize = 4 * 1024;
-
 /// How long, and how many bytes, a refused client may go on sending while it reads the
 /// answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
+const LINGER_READ: usize = 4 * 1024;
 
 /// Serves one connection from its first byte to its last.
 ///
@@ -103,10 +101,10 @@ async fn open(
 ) -> Option<BoxFuture<'static, ()>> {
     let mut timer = Timer::new(Arc::clone(&clock));
     timer.set(service.handshake_timeout());
-    let mut input = Vec::new();
+    let mut input = Input::default();
     let head = {
-        let read = std::pin::pin!(timer.limit(read_head(&service, &mut stream, &mut input)));
-        let stopping = std::pin::pin!(service.hub().stopping());
+        let read = pin!(timer.limit(read_head(&service, &mut stream, &mut input)));
+        let stopping = pin!(service.hub().stopping());
         match select(read, stopping).await {
             Either::Left((Some(head), _)) => head?,
             Either::Left((None, _)) => Err(Refusal::TimedOut),
@@ -115,7 +113,8 @@ async fn open(
     };
     let (accepted, without_body) = match head {
         Ok(Head { request, size }) => {
-            input.drain(..size);
+            input.consume(size);
+            input.park();
             let without_body = *request.method() == Method::HEAD;
             (service.handshake(request, remote_addr).await, without_body)
         }
@@ -128,10 +127,10 @@ async fn open(
     timer.set(service.handshake_timeout());
     match accepted {
         Ok(accepted) => {
-            let response = encode(&accepted.response().clone().map(|()| Bytes::new()));
+            let response = encode_with(accepted.response(), &[]);
             timer.limit(send(&mut stream, &response)).await?.ok()?;
             let alarm = member.map_or_else(|| Alarm::own(clock), Alarm::Server);
-            Some(accepted.start(alarm, stream, &input))
+            Some(accepted.start(alarm, stream, input))
         }
         Err(response) => {
             refuse(&mut stream, &mut timer, response, without_body).await;
@@ -144,18 +143,14 @@ async fn open(
 async fn read_head(
     service: &Service,
     stream: &mut BoxStream,
-    input: &mut Vec<u8>,
+    input: &mut Input,
 ) -> Option<Result<Head, Refusal>> {
     let mut reader = HeadReader::new(service.head_limits());
     loop {
-        let filled = input.len();
-        input.resize(filled + HEAD_READ, 0);
-        let read = stream.read(&mut input[filled..]).await;
-        input.truncate(filled + read.as_ref().map_or(0, |n| *n));
-        if read.ok()? == 0 {
+        if poll_fn(|cx| input.poll_fill(cx, stream)).await.ok()? == 0 {
             return None;
         }
-        match reader.read(input) {
+        match reader.read(input.bytes()) {
             Ok(None) => {}
             Ok(Some(head)) => return Some(Ok(head)),
             Err(refusal) => return Some(Err(refusal)),
@@ -193,7 +188,7 @@ async fn send(stream: &mut BoxStream, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 async fn discard(stream: &mut BoxStream) {
-    let mut buffer = [0; HEAD_READ];
+    let mut buffer = [0; LINGER_READ];
     let mut left = LINGER_BYTES;
     while let Ok(n @ 1..) = stream.read(&mut buffer).await {
         left = left.saturating_sub(n);

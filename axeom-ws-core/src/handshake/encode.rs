@@ -8,9 +8,14 @@ use super::lists::has_token;
 /// `Content-Length` is set from the body, and `Connection: close`; neither for 101. A 204
 /// or 304 has no body, whatever the response holds (RFC 9110 §6.4.1).
 pub fn encode(response: &Response<impl AsRef<[u8]>>) -> Vec<u8> {
+    encode_with(response, response.body().as_ref())
+}
+
+/// As [`encode`], with a body that the response need not own.
+pub(crate) fn encode_with<T>(response: &Response<T>, body: &[u8]) -> Vec<u8> {
     let without_body =
         matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let body = if without_body { &[] } else { response.body().as_ref() };
+    let body = if without_body { &[] } else { body };
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let mut out = Vec::with_capacity(256 + body.len());
     let reason = response.status().canonical_reason().unwrap_or_default();
@@ -38,7 +43,8 @@ fn write_headers(out: &mut Vec<u8>, headers: &HeaderMap, connection: bool) {
         {
             continue;
         }
-        line(out, &[title_case(name.as_str()).as_bytes(), b": ", value.as_bytes()]);
+        title_case(out, name.as_str());
+        line(out, &[b": ", value.as_bytes()]);
     }
 }
 
@@ -49,16 +55,15 @@ fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// `sec-websocket-accept` as `Sec-WebSocket-Accept`: names have no case, but some
+/// Writes `sec-websocket-accept` as `Sec-WebSocket-Accept`: names have no case, but some
 /// old clients compare them as the RFC prints them.
-fn title_case(name: &str) -> String {
-    let mut title = String::with_capacity(name.len());
-    let mut upper = true;
-    for c in name.chars() {
-        title.push(if upper { c.to_ascii_uppercase() } else { c });
-        upper = c == '-';
+fn title_case(out: &mut Vec<u8>, name: &str) {
+    let rest = name.strip_prefix("sec-websocket").inspect(|_| out.extend(b"Sec-WebSocket"));
+    let mut upper = rest.is_none();
+    for byte in rest.unwrap_or(name).bytes() {
+        out.push(if upper { byte.to_ascii_uppercase() } else { byte });
+        upper = byte == b'-';
     }
-    title.replace("Websocket", "WebSocket")
 }
 
 #[cfg(test)]

@@ -1,4 +1,8 @@
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
+use memchr::memchr;
 
 use super::Refusal;
 
@@ -58,22 +62,27 @@ impl HeadReader {
     /// # Errors
     /// The head is malformed or over a limit.
     pub fn read(&mut self, input: &[u8]) -> Result<Option<Head>, Refusal> {
-        while let Some(&byte) = input.get(self.scanned) {
-            let line = &input[self.line_start..self.scanned];
-            if self.lines == 0 && line.len() >= self.limits.request_line {
-                return Err(Refusal::RequestLineTooLong { limit: self.limits.request_line });
+        while let Some(new) = input.get(self.scanned..).filter(|new| !new.is_empty()) {
+            let newline = memchr(b'\n', new);
+            let end = self.scanned + newline.unwrap_or(new.len());
+            let seen = end + usize::from(newline.is_some());
+            // Whichever limit comes first.
+            let HeadLimits { size, request_line, .. } = self.limits;
+            let line_limit = self.line_start.saturating_add(request_line);
+            if self.lines == 0 && seen > line_limit && line_limit <= size {
+                return Err(Refusal::RequestLineTooLong { limit: request_line });
             }
-            if self.scanned >= self.limits.size {
-                return Err(Refusal::HeadTooLarge { limit: self.limits.size });
+            if seen > size {
+                return Err(Refusal::HeadTooLarge { limit: size });
             }
-            self.scanned += 1;
-            if byte != b'\n' {
-                continue;
+            self.scanned = seen;
+            if newline.is_none() {
+                break;
             }
-            let Some(line) = line.strip_suffix(b"\r") else {
+            let Some(line) = input[self.line_start..end].strip_suffix(b"\r") else {
                 return Err(Refusal::BareLf);
             };
-            self.line_start = self.scanned;
+            self.line_start = seen;
             match line.first() {
                 // An empty line before the request is skipped (RFC 9112 §2.2).
                 None if self.lines == 0 => {}
@@ -90,9 +99,11 @@ impl HeadReader {
 }
 
 fn parse(input: &[u8]) -> Result<Head, Refusal> {
-    let mut headers = [httparse::EMPTY_HEADER; HeadLimits::MOST_HEADERS];
-    let mut parsed = httparse::Request::new(&mut headers);
-    let size = match parsed.parse(input) {
+    // What the request keeps are parts of one copy.
+    let input = &Bytes::copy_from_slice(input);
+    let mut headers = [const { MaybeUninit::uninit() }; HeadLimits::MOST_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let size = match parsed.parse_with_uninit_headers(input, &mut headers) {
         Ok(httparse::Status::Complete(size)) => size,
         Ok(httparse::Status::Partial) => return Err(Refusal::InvalidHead("it ends early")),
         Err(error) => return Err(Refusal::InvalidHead(describe(error))),
@@ -105,14 +116,14 @@ fn parse(input: &[u8]) -> Result<Head, Refusal> {
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes())
         .map_err(|_| Refusal::InvalidHead("the method is not a token"))?;
-    *request.uri_mut() =
-        Uri::try_from(path).map_err(|_| Refusal::InvalidHead("the path is not a valid URI"))?;
+    *request.uri_mut() = Uri::from_maybe_shared(input.slice_ref(path.as_bytes()))
+        .map_err(|_| Refusal::InvalidHead("the path is not a valid URI"))?;
     *request.version_mut() = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     request.headers_mut().reserve(parsed.headers.len());
     for header in parsed.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes())
             .map_err(|_| Refusal::InvalidHead("a header name is not a token"))?;
-        let value = HeaderValue::from_bytes(header.value)
+        let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value))
             .map_err(|_| Refusal::InvalidHead("a header value has a control character"))?;
         request.headers_mut().append(name, value);
     }

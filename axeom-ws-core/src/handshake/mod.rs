@@ -32,7 +32,9 @@ mod lists;
 mod origin;
 mod refusal;
 
-pub(crate) use self::{check::check_no_body, deflate::negotiate, lists::is_token_byte};
+pub(crate) use self::{
+    check::check_no_body, deflate::negotiate, encode::encode_with, lists::is_token_byte,
+};
 pub use self::{
     check::{
         Upgrade, check_head, check_upgrade, is_upgrade, offered_extensions, offered_protocols,
