@@ -133,7 +133,8 @@ async fn open(
             Some(accepted.start(alarm, stream, input))
         }
         Err(response) => {
-            refuse(&mut stream, &mut timer, response, without_body).await;
+            // In a box of its own: most connections are not refused, and would carry its room.
+            Box::pin(refuse(&mut stream, &mut timer, response, without_body)).await;
             None
         }
     }
