@@ -1,7 +1,12 @@
-use std::{fmt, future::Future};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
-use futures::FutureExt;
+use pin_project::pin_project;
 
 use crate::{BoxError, CloseCode, ConnectionError, Message, Utf8Bytes, Ws};
 
@@ -150,6 +155,25 @@ pub trait Callback<Args>: Send + Sync + 'static {
     fn call(&self, args: Args) -> impl Future<Output = HandlerResult> + Send;
 }
 
+/// A closure's future. `map` of `futures` would watch over when that is dropped.
+#[pin_project]
+struct Called<F> {
+    #[pin]
+    future: F,
+}
+
+impl<F> Future for Called<F>
+where
+    F: Future<Output: Outcome>,
+{
+    type Output = HandlerResult;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<HandlerResult> {
+        self.project().future.poll(cx).map(Outcome::into_result)
+    }
+}
+
 /// The place of a closure that was not given.
 #[derive(Debug, Clone, Copy)]
 pub struct Unset;
@@ -172,7 +196,7 @@ macro_rules! callback {
             fn call(&self, args: ($($arg,)+)) -> impl Future<Output = HandlerResult> + Send {
                 #[allow(non_snake_case)]
                 let ($($arg,)+) = args;
-                self($($arg),+).map(Outcome::into_result)
+                Called { future: self($($arg),+) }
             }
         }
     };

@@ -24,6 +24,8 @@ pub struct Outbound {
     /// The pong to send once it does.
     held_pong: Option<Box<Bytes>>,
     closed: bool,
+    /// How many copied bytes were taken last.
+    last_taken: u32,
 }
 
 impl Outbound {
@@ -36,6 +38,7 @@ impl Outbound {
             blocked: false,
             held_pong: None,
             closed: false,
+            last_taken: 0,
         }
     }
 
@@ -125,6 +128,7 @@ impl Outbound {
         if let Some(payload) = self.held_pong.take() {
             self.frame(Opcode::Pong, false, &payload);
         }
+        self.last_taken = self.queue.copied();
         mem::take(&mut self.queue)
     }
 
@@ -134,7 +138,7 @@ impl Outbound {
             return false;
         }
         if !self.blocked {
-            self.queue.take_spare();
+            self.queue.make_room(self.last_taken);
         }
         match self.role {
             Role::Server => {

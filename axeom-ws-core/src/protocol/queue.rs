@@ -93,11 +93,24 @@ impl FrameQueue {
         self.tail.shrink_to_fit();
     }
 
-    /// Takes the thread's spare buffer: this queue will not wait.
-    pub(super) fn take_spare(&mut self) {
+    /// How many bytes were copied behind one another.
+    pub(super) fn copied(&self) -> u32 {
+        u32::try_from(self.tail.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Gives an empty queue that will not wait a buffer, the thread's spare one if there is
+    /// one, with room for as many bytes as are `usual`.
+    #[inline]
+    pub(super) fn make_room(&mut self, usual: u32) {
         if self.tail.capacity() == 0 {
-            self.tail = SPARE_TAIL.try_with(Cell::take).unwrap_or_default();
+            self.take_buffer(usual);
         }
+    }
+
+    #[inline(never)]
+    fn take_buffer(&mut self, usual: u32) {
+        self.tail = SPARE_TAIL.try_with(Cell::take).unwrap_or_default();
+        self.tail.reserve_exact(SPARE.min(usual as usize));
     }
 
     /// Appends bytes that `write` puts at the end of a buffer.
