@@ -14,7 +14,7 @@ use loom::thread::{self, JoinHandle};
 use super::task::Wire;
 use crate::{
     App, CloseFrame, Service, Socket, SocketEvent,
-    connection::Alarm,
+    connection::{Alarm, Input},
     model::{Standstill, block_on, explore},
     sync::Mutex,
 };
@@ -97,7 +97,10 @@ where
     let accepted = block_on(service.handshake(request, peer)).unwrap();
     let wire = Wire::default();
     wire.send_and_end(&MESSAGES);
-    (service, accepted.start(Alarm::own(Arc::new(Standstill::new())), Box::new(wire), &[]))
+    (
+        service,
+        accepted.start(Alarm::own(Arc::new(Standstill::new())), Box::new(wire), Input::default()),
+    )
 }
 
 /// A thread that receives until there is no more.

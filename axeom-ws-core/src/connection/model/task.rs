@@ -18,6 +18,7 @@ use crate::{
     connection::{
         alarm::Alarm,
         driver::{Driver, Incoming},
+        input::Input,
         link::Link,
         run::Run,
     },
@@ -43,7 +44,8 @@ impl Task {
         let wire = Wire::default();
         let alarm = Alarm::own(Arc::new(Standstill::new()));
         let link = Arc::clone(&registration);
-        let driver = Driver::new(Box::new(wire.clone()), &[], registration, None, alarm);
+        let driver =
+            Driver::new(Box::new(wire.clone()), Input::default(), registration, None, alarm);
         Self { driver: Box::new(driver), link, wire, drains: 0 }
     }
 
