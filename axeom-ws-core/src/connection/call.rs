@@ -17,52 +17,38 @@ use crate::{ConnectionError, HandlerResult};
 ///
 /// Written out rather than as an `async fn`, which would hold the handler's arguments and
 /// future several times over for as long as the connection lives.
-#[pin_project]
-pub(super) struct Call<Start, F> {
-    #[pin]
-    state: State<Start, F>,
-}
-
-#[pin_project(project = StateProjection)]
-enum State<Start, F> {
-    /// Not polled yet.
-    Waiting(Option<Start>),
+#[pin_project(project = CallProjection)]
+pub(super) enum Call<F> {
     Running(#[pin] F),
+    /// There is no future to poll.
+    Panicked(String),
 }
 
-impl<Start, F> Call<Start, F>
-where
-    Start: FnOnce() -> F,
-    F: Future<Output = HandlerResult>,
-{
-    pub(super) fn new(start: Start) -> Self {
-        Self { state: State::Waiting(Some(start)) }
+impl<F: Future<Output = HandlerResult>> Call<F> {
+    #[inline]
+    pub(super) fn new(start: impl FnOnce() -> F) -> Self {
+        match panic::catch_unwind(AssertUnwindSafe(start)) {
+            Ok(future) => Self::Running(future),
+            Err(panic) => Self::Panicked(panic_message(&*panic)),
+        }
     }
 }
 
-impl<Start, F> Future for Call<Start, F>
-where
-    Start: FnOnce() -> F,
-    F: Future<Output = HandlerResult>,
-{
+impl<F: Future<Output = HandlerResult>> Future for Call<F> {
     type Output = Result<(), ConnectionError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        let polled = panic::catch_unwind(AssertUnwindSafe(|| {
-            if let StateProjection::Waiting(start) = state.as_mut().project() {
-                let Some(start) = mem::take(start) else { return Poll::Pending };
-                state.set(State::Running(start()));
+        let panicked = match self.project() {
+            CallProjection::Running(future) => {
+                match panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+                    Ok(polled) => return polled.map_err(ConnectionError::Handler),
+                    Err(panic) => panic_message(&*panic),
+                }
             }
-            match state.project() {
-                StateProjection::Running(future) => future.poll(cx),
-                StateProjection::Waiting(_) => Poll::Pending,
-            }
-        }));
-        match polled {
-            Ok(polled) => polled.map_err(ConnectionError::Handler),
-            Err(panic) => Poll::Ready(Err(ConnectionError::Panic(panic_message(&*panic)))),
-        }
+            CallProjection::Panicked(message) => mem::take(message),
+        };
+        Poll::Ready(Err(ConnectionError::Panic(panicked)))
     }
 }
 
@@ -75,6 +61,7 @@ pub(super) struct Driving<'a, C> {
 }
 
 impl<'a, C: Future> Driving<'a, C> {
+    #[inline]
     pub(super) fn new(call: C, driver: &'a mut Driver) -> Self {
         Self { call, driver }
     }
@@ -83,6 +70,7 @@ impl<'a, C: Future> Driving<'a, C> {
 impl<C: Future> Future for Driving<'_, C> {
     type Output = C::Output;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = self.project();
         let polled = this.call.poll(cx);

@@ -3,7 +3,7 @@ mod gone;
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -131,8 +131,8 @@ impl Driver {
 
     /// The next event. What handlers queued before is written once there is no more
     /// input at hand.
-    pub(crate) async fn next(&mut self) -> Incoming {
-        poll_fn(|cx| self.poll_next(cx)).await
+    pub(crate) fn next(&mut self) -> impl Future<Output = Incoming> + Send {
+        poll_fn(|cx| self.poll_next(cx))
     }
 
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {

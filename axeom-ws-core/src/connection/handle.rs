@@ -39,29 +39,33 @@ where
             return;
         };
 
-        let failed = 'events: {
+        let failed = 'handling: {
             let open = Call::new(|| handler.open(session, ws.clone()));
             if let Err(error) = Driving::new(open, &mut driver).await {
-                break 'events Some(error);
+                break 'handling Some(error);
             }
-            loop {
-                let call = match driver.next().await {
-                    Incoming::Message(message) => {
-                        Left(Left(Call::new(|| handler.message(session, ws.clone(), message))))
+            'events: loop {
+                // Messages are many, and moving them about is what small ones cost most.
+                let message = 'message: {
+                    let call = match driver.next().await {
+                        Incoming::Message(message) => break 'message message,
+                        Incoming::Ping(payload) => {
+                            Left(Left(Call::new(|| handler.ping(session, ws.clone(), payload))))
+                        }
+                        Incoming::Pong(payload) => {
+                            Left(Right(Call::new(|| handler.pong(session, ws.clone(), payload))))
+                        }
+                        Incoming::Drain => Right(Call::new(|| handler.drain(session, ws.clone()))),
+                        Incoming::End => break 'handling None,
+                    };
+                    if let Err(error) = Driving::new(call, &mut driver).await {
+                        break 'handling Some(error);
                     }
-                    Incoming::Ping(payload) => {
-                        Left(Right(Call::new(|| handler.ping(session, ws.clone(), payload))))
-                    }
-                    Incoming::Pong(payload) => {
-                        Right(Left(Call::new(|| handler.pong(session, ws.clone(), payload))))
-                    }
-                    Incoming::Drain => {
-                        Right(Right(Call::new(|| handler.drain(session, ws.clone()))))
-                    }
-                    Incoming::End => break None,
+                    continue 'events;
                 };
+                let call = Call::new(|| handler.message(session, ws.clone(), message));
                 if let Err(error) = Driving::new(call, &mut driver).await {
-                    break Some(error);
+                    break 'handling Some(error);
                 }
             }
         };
