@@ -171,7 +171,7 @@ impl Inbound {
 
     /// The short way for what nearly all input is: a message in a frame of its own, and the
     /// length of that. `None` leaves it to [`receive`](Self::receive).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn plain(&self, input: &[u8]) -> Option<(usize, Message)> {
         if self.role == Role::Client || self.frame.is_some() || self.message.is_some() || self.ended
         {
