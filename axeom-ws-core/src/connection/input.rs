@@ -12,6 +12,10 @@ use crate::runtime::BoxStream;
 /// Bytes one read may bring, and the size of a thread's scratch buffer.
 pub(super) const READ_SIZE: usize = 64 * 1024;
 
+/// From this many bytes on, what is left stays where it is and more is read behind it: a
+/// request's head that comes byte by byte must not be moved to and fro with each.
+const TOO_MUCH_TO_MOVE: usize = 1024;
+
 thread_local! {
     /// The buffer that connections on this thread read into, one at a time: while a
     /// connection waits, it holds only what it could not use yet.
@@ -52,7 +56,12 @@ impl Input {
     /// Room for a read, behind what is left; never empty.
     pub(super) fn room(&mut self) -> &mut [u8] {
         let buffer = match self.0.take() {
-            Some(buffer) if buffer.bytes.len() >= READ_SIZE => buffer,
+            Some(buffer)
+                if buffer.bytes.len() >= READ_SIZE
+                    || buffer.end - buffer.start >= TOO_MUCH_TO_MOVE =>
+            {
+                buffer
+            }
             left => {
                 let mut scratch = scratch();
                 scratch
@@ -67,8 +76,6 @@ impl Input {
             buffer.start = 0;
         }
         if buffer.end == buffer.bytes.len() {
-            // What a parser leaves is a header or a control frame at most, so this does
-            // not happen; but an empty read would be taken for the end of the stream.
             let mut larger = vec![0; 2 * buffer.bytes.len()];
             larger[..buffer.end].copy_from_slice(&buffer.bytes);
             buffer.bytes = larger.into();
@@ -161,5 +168,21 @@ mod tests {
         next.park();
         assert_eq!(next.bytes(), b"left");
         assert_eq!(Input::default().room()[10], 42);
+    }
+
+    #[test]
+    fn what_comes_byte_by_byte_is_moved_seldom() {
+        let mut input = Input::default();
+        let mut sizes = std::collections::BTreeSet::new();
+        for n in 0..16 * 1024 {
+            input.room()[0] = n as u8;
+            input.filled(1);
+            input.park();
+            sizes.insert(input.0.as_ref().unwrap().bytes.len());
+        }
+        assert_eq!(input.bytes().len(), 16 * 1024);
+        assert!(input.bytes().iter().enumerate().all(|(n, byte)| *byte == n as u8));
+        assert!(sizes.len() < 1024 + 10, "{} buffers", sizes.len());
+        assert!(sizes.into_iter().all(|size| size <= 2 * 16 * 1024));
     }
 }

@@ -133,6 +133,8 @@ async fn open(
             Some(accepted.start(alarm, stream, input))
         }
         Err(response) => {
+            // Nobody will parse the rest, and the thread's buffer may still be in there.
+            drop(input);
             // In a box of its own: most connections are not refused, and would carry its room.
             Box::pin(refuse(&mut stream, &mut timer, response, without_body)).await;
             None
