@@ -12,8 +12,6 @@ use futures::io::{AsyncRead, AsyncWrite};
 #[derive(Debug)]
 pub struct Stream {
     stream: Async<TcpStream>,
-    /// The last read took all there was: the reactor is asked for more before the socket.
-    drained: bool,
 }
 
 impl Stream {
@@ -21,7 +19,7 @@ impl Stream {
     /// broken, and reading it says so.
     pub fn promote(stream: Async<TcpStream>) -> Self {
         let _ = stream.get_ref().set_nodelay(true);
-        Self { stream, drained: false }
+        Self { stream }
     }
 }
 
@@ -31,16 +29,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if self.drained {
-            ready!(self.stream.poll_readable(cx))?;
-        }
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.drained = match read {
-            Poll::Ready(Ok(n)) => (1..buf.len()).contains(&n),
-            Poll::Ready(Err(_)) => false,
-            Poll::Pending => true,
-        };
-        read
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) enum Work {
     Syscalls(usize, usize),
     /// Connections, messages in flight on each.
     Workers(usize, usize),
+    /// The same with compressed messages, which leave the client little to do.
+    DeflateWorkers(usize, usize),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +109,7 @@ pub(crate) const ROWS: &[Row] = {
         row("publish-100", "publish of 100 B to 100, per delivery", Job::Broadcast, Broadcast(100, 16)),
         row("publish-10000", "publish of 100 B to 10 000, per delivery", Job::Broadcast, Broadcast(10_000, 16)),
         row("workers", "echo 20 B (64, 32) on all cores, shared with the client", Job::Workers, Workers(64, 32)),
+        row("workers-deflate", "compressed echo (64, 16) on all cores, shared with the client", Job::Workers, DeflateWorkers(64, 16)),
     ]
 };
 

@@ -11,7 +11,7 @@ use crate::{
     },
     process::Process,
     rows::{Payload, Row, Work},
-    servers::{Job, Peer},
+    servers::Peer,
 };
 
 /// Both sides keep no context.
@@ -26,7 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A measurement of a server that was started for it.
 pub(super) fn measure(row: &Row, peer: &Peer, time: Duration) -> Result<Sample> {
     let server = Process::start(peer, row.job)?;
-    let headers = if row.job == Job::Deflate { OFFER } else { "" };
+    let headers = match row.work {
+        Work::Deflate(..) | Work::DeflateWorkers(..) => OFFER,
+        _ => "",
+    };
     let target = match peer.is_raw() {
         true => Target::bytes(server.addr),
         false => Target::websocket(server.addr, "/", headers),
@@ -52,7 +55,7 @@ pub(super) fn measure(row: &Row, peer: &Peer, time: Duration) -> Result<Sample> 
             let load = Echo::new(&target, conns, Pace::Turns(conns.min(64)), small(64))?;
             cpu_of_each(&server, load, time)
         }
-        Work::Deflate(conns, count) => {
+        Work::Deflate(conns, count) | Work::DeflateWorkers(conns, count) => {
             let frames = compressed(&target, count, &json(1024))?;
             let load = Echo::new(&target, conns, Pace::Each(count), frames)?;
             cpu_of_each(&server, load, time)

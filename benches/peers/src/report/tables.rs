@@ -3,29 +3,14 @@ use std::iter;
 use super::about::About;
 use crate::{
     measure::{Cell, Results, RowResults},
-    rows::{ROWS, Row, Unit},
+    rows::{Row, Unit},
     servers::{PEERS, Peer},
 };
 
-/// The servers of the short table, beside the best peer.
-const OURS: &[(&str, &str)] = &[
-    ("ours-tokio", "**axeom-ws on tokio**"),
-    ("ours-smol", "**on smol**"),
-    ("ours-async-std", "**on async-std**"),
-];
-const SHORT: &[(&str, &str)] = &[
-    ("fastwebsockets", "fastwebsockets"),
-    ("async-tungstenite", "async-tungstenite"),
-    ("axum", "axum"),
-    ("uwebsockets", "uWebSockets"),
-    ("bun", "Bun"),
-    ("node-ws", "Node `ws`"),
-    ("raw-epoll", "raw byte echo"),
-];
+/// What the short table has columns for.
+const SHORT: &[&str] = &["echo", "deflate", "broadcast", "chat", "handshakes", "idle", "kept"];
 
-const SHORT_ROWS: &[&str] = &["echo", "deflate", "broadcast", "chat", "handshakes", "idle", "kept"];
-
-/// For the README: work as rows, some servers as columns, figures in the row's own unit.
+/// For the README: every server, figures in the unit of the column.
 pub(super) fn short(results: &Results, about: &About) -> String {
     let mut text = format!(
         "![What a server pays for the same work, beside its peers](benches/peers/results.svg)\n\n\
@@ -35,26 +20,15 @@ pub(super) fn short(results: &Results, about: &About) -> String {
         about.get("machine"),
         about.get("runs").replace(" of ", " runs of "),
     );
-    let titles = |columns: &'static [(&str, &'static str)]| columns.iter().map(|column| column.1);
-    text += &head(iter::once("").chain(titles(OURS)).chain(["best peer"]).chain(titles(SHORT)));
-    for row in ROWS.iter().filter(|row| is_in(row, SHORT_ROWS)) {
-        let Some(results) = results.row(row.name) else { continue };
-        let best = results.best_peer();
-        let least = best.map_or(f64::MAX, |(_, figure)| figure);
-        let show = |(name, _): &(&str, &str)| match results.cell(name).map(Cell::figure) {
-            None => "–".to_owned(),
-            Some(Ok(figure)) if figure <= least => format!("**{}**", digits(figure)),
-            Some(Ok(figure)) => digits(figure),
-            Some(Err(_)) => "failed".to_owned(),
-        };
-        let plain = |column| show(column).replace("**", "");
-        let title = format!("{}, {}", row.title, unit(row));
-        let best = best
-            .map_or("–".to_owned(), |(peer, figure)| format!("{} {}", digits(figure), peer.name));
-        let ours = OURS.iter().map(show);
-        text += &line(iter::once(title).chain(ours).chain([best]).chain(SHORT.iter().map(plain)));
-    }
-    text += "\nBold: no more than the best peer's.\n";
+    let figure = |cell: &Cell, row: &RowResults| {
+        let figure = cell.figure().ok()?;
+        let least = row.best_peer().map_or(f64::MAX, |(_, least)| least);
+        let stands_out = figure <= least && !cell.peer.is_raw();
+        Some(if stands_out { format!("**{}**", digits(figure)) } else { digits(figure) })
+    };
+    text += &table(results, SHORT, figure);
+    text += "\nµs of CPU time for each message, delivery or connection; of an idle connection, \
+             bytes; kept, KiB. Bold: the best peer's, and ours that are no more.\n";
     text += &failures(results);
     text += &format!("\nVersions: {}.\n", about.get("versions"));
     text
@@ -155,7 +129,10 @@ fn failures(results: &Results) -> String {
 }
 
 fn title(peer: &Peer) -> String {
-    if peer.is_ours() { format!("**{}**", peer.name) } else { peer.name.to_owned() }
+    match peer.name.strip_prefix("ours-") {
+        Some(on) => format!("**axeom-ws: {on}**"),
+        None => peer.name.to_owned(),
+    }
 }
 
 fn is_in(row: &Row, prefixes: &[&str]) -> bool {

@@ -50,7 +50,7 @@ pub(crate) fn print(results: &RowResults) {
             Unit::Calls => println!("{name:34}{figure:>12.3}  {}", cell.note()),
         }
     }
-    if let (Work::Workers(..), Some(one), Some(two)) =
+    if let (Work::Workers(..) | Work::DeflateWorkers(..), Some(one), Some(two)) =
         (row.work, results.cell("ours-1-worker"), results.cell("ours-2-workers"))
         && let (Some(ratio), Some(rate), Some(rates)) =
             (results.ratio(two, one.peer.name), one.rate(), two.rate())

@@ -42,7 +42,7 @@ fn app(job: Job) -> App {
 fn options(job: Job) -> Options {
     match job {
         // Neither side keeps a context: the client asks for the same.
-        Job::Deflate => {
+        Job::Deflate | Job::Workers => {
             Options::new().compression(Compression::new().client_context_takeover(false))
         }
         // As Bun: whoever is slower than a burst of the others misses nothing of it.
