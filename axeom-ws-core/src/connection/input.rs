@@ -54,7 +54,7 @@ impl Input {
     }
 
     /// Room for a read, behind what is left; never empty.
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    fn room(&mut self) -> &mut [u8] {
         let buffer = match self.0.take() {
             Some(buffer)
                 if buffer.bytes.len() >= READ_SIZE
@@ -84,7 +84,7 @@ impl Input {
     }
 
     /// The first `n` bytes of the room were read.
-    pub(super) fn filled(&mut self, n: usize) {
+    fn filled(&mut self, n: usize) {
         if let Some(buffer) = &mut self.0 {
             buffer.end = (buffer.end + n).min(buffer.bytes.len());
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::{
     FutureExt,
     future::{Abortable, BoxFuture, Either, select},
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
 };
 use http::{Method, Response};
 
@@ -29,7 +29,6 @@ use crate::{
 /// answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
-const LINGER_READ: usize = 4 * 1024;
 
 /// Serves one connection from its first byte to its last.
 ///
@@ -135,8 +134,7 @@ async fn open(
         Err(response) => {
             // Nobody will parse the rest, and the thread's buffer may still be in there.
             drop(input);
-            // In a box of its own: most connections are not refused, and would carry its room.
-            Box::pin(refuse(&mut stream, &mut timer, response, without_body)).await;
+            refuse(&mut stream, &mut timer, response, without_body).await;
             None
         }
     }
@@ -191,9 +189,10 @@ async fn send(stream: &mut BoxStream, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 async fn discard(stream: &mut BoxStream) {
-    let mut buffer = [0; LINGER_READ];
+    let mut input = Input::default();
     let mut left = LINGER_BYTES;
-    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+    while let Ok(n @ 1..) = poll_fn(|cx| input.poll_fill(cx, stream)).await {
+        input.consume(n);
         left = left.saturating_sub(n);
         if left == 0 {
             return;

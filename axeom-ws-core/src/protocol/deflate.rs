@@ -165,19 +165,15 @@ fn deflate(deflate: &mut Deflate, payload: &[u8]) -> Option<Bytes> {
             let written = &room[..(deflate.total_out() - before_out) as usize];
             // Room left over means that the flush is complete.
             let complete = written.len() < room.len() || status == Status::BufError;
-            if !(rest.is_empty() && complete) {
-                out.extend_from_slice(written);
-                continue;
-            }
-            if out.is_empty() {
-                return written.strip_suffix(&TAIL).map(Bytes::copy_from_slice);
-            }
             out.extend_from_slice(written);
-            out.truncate(out.len().checked_sub(TAIL.len())?);
-            out.shrink_to_fit();
-            return Some(Bytes::from(out));
+            if rest.is_empty() && complete {
+                return Some(());
+            }
         }
-    })
+    })?;
+    out.truncate(out.len().checked_sub(TAIL.len())?);
+    out.shrink_to_fit();
+    Some(Bytes::from(out))
 }
 
 /// Decompresses the messages of one connection.
@@ -223,45 +219,38 @@ impl std::fmt::Debug for Inflater {
 }
 
 fn inflate(inflate: &mut Inflate, payload: &[u8], limit: usize) -> Result<Bytes, Violation> {
-    let mut message = Inflated { out: Vec::new(), limit, streams: 0 };
-    message.feed(inflate, payload, payload.len(), InflateFlush::SyncFlush)?;
-    // One byte past the tail: a stream that is whole ends a block right before it, where
-    // `Block` stops; one that was cut takes it for its own.
-    let probe = [TAIL[0], TAIL[1], TAIL[2], TAIL[3], 0];
-    let taken = message.feed(inflate, &probe, TAIL.len(), InflateFlush::Block)?;
-    if taken != TAIL.len() {
-        return Err(Violation::BadDeflate);
-    }
-    message.out.shrink_to_fit();
-    Ok(Bytes::from(message.out))
+    with_room(|room| {
+        let mut message = Inflated { room, out: Vec::new(), limit, streams: 0 };
+        message.feed(inflate, payload, payload.len(), InflateFlush::SyncFlush)?;
+        // One byte past the tail: a stream that is whole ends a block right before it, where
+        // `Block` stops; one that was cut takes it for its own.
+        let probe = [TAIL[0], TAIL[1], TAIL[2], TAIL[3], 0];
+        let taken = message.feed(inflate, &probe, TAIL.len(), InflateFlush::Block)?;
+        if taken != TAIL.len() {
+            return Err(Violation::BadDeflate);
+        }
+        message.out.shrink_to_fit();
+        Ok(Bytes::from(message.out))
+    })
 }
 
 /// The most final blocks in a message. One is rare; each costs a reset, and a peer could
 /// send nothing but them.
 const MOST_STREAMS: u32 = 4096;
 
-struct Inflated {
+struct Inflated<'a> {
+    /// Where each step puts what it has.
+    room: &'a mut [u8],
     out: Vec<u8>,
     limit: usize,
     /// Final blocks so far.
     streams: u32,
 }
 
-impl Inflated {
+impl Inflated<'_> {
     /// Decompresses at least `stop` bytes of `input`, and says how much of it was taken.
     fn feed(
         &mut self,
-        inflate: &mut Inflate,
-        input: &[u8],
-        stop: usize,
-        flush: InflateFlush,
-    ) -> Result<usize, Violation> {
-        with_room(|room| self.feed_through(room, inflate, input, stop, flush))
-    }
-
-    fn feed_through(
-        &mut self,
-        room: &mut [u8],
         inflate: &mut Inflate,
         input: &[u8],
         stop: usize,
@@ -271,10 +260,10 @@ impl Inflated {
         loop {
             let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
             let status = inflate
-                .decompress(&input[taken..], room, flush)
+                .decompress(&input[taken..], self.room, flush)
                 .map_err(|_| Violation::BadDeflate)?;
             let read = (inflate.total_in() - before_in) as usize;
-            let written = &room[..(inflate.total_out() - before_out) as usize];
+            let written = &self.room[..(inflate.total_out() - before_out) as usize];
             taken += read;
             if written.len() > self.limit - self.out.len() {
                 return Err(Violation::MessageTooBig { limit: self.limit });
@@ -290,7 +279,7 @@ impl Inflated {
                 }
                 continue;
             }
-            if written.len() == room.len() {
+            if written.len() == self.room.len() {
                 continue;
             }
             // With room left, nothing is pending but input: the rest of it, or, where `Block`
