@@ -16,9 +16,9 @@ use std::{
 };
 
 use axeom_ws::{
-    App, BoxError, Compression, DeflateParams, Message, Options, Runtime, Server,
+    App, BoxError, Compression, DeflateParams, Event, Message, Options, Runtime, Server,
     handshake::offer_deflate,
-    protocol::{Event, Inbound, Limits, Outbound, Role},
+    protocol::{Inbound, Limits, Outbound, Role},
 };
 
 /// Connections for each figure, after as many to warm up as make a server's own buffers.
@@ -177,12 +177,10 @@ impl Client {
         let mut outbound = Outbound::new(Role::Client);
         if let Some(own) = &compression {
             // What the server of the same setting agrees to.
-            let params = DeflateParams {
-                server_no_context_takeover: !takes_over(own, "server"),
-                client_no_context_takeover: !takes_over(own, "client"),
-                server_max_window_bits: 15,
-                client_max_window_bits: 9,
-            };
+            let params = DeflateParams::new()
+                .server_no_context_takeover(!takes_over(own, "server"))
+                .client_no_context_takeover(!takes_over(own, "client"))
+                .client_max_window_bits(9);
             inbound = inbound.with_deflate(params);
             outbound = outbound.with_deflate(params, own);
         }

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axeom_ws::{App, BoxError, Message, Options, Rejection, Runtime, Server, ServerHandle, Ws};
+use axeom_ws::{App, AppHandle, BoxError, Message, Options, Rejection, Runtime, Server, Ws};
 use lexopt::ValueExt;
 
 const RUNTIMES: &[&str] = &[
@@ -182,7 +182,7 @@ fn soak(runtime: &str, count: usize) -> Result<bool, BoxError> {
 }
 
 /// Waits until the server is done with all connections, or will never be.
-fn settled(handle: &ServerHandle, before: Option<&Kept>) -> Result<Kept, BoxError> {
+fn settled(handle: &AppHandle, before: Option<&Kept>) -> Result<Kept, BoxError> {
     let patience = Instant::now() + Duration::from_secs(20);
     let mut last = None;
     loop {

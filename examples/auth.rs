@@ -21,7 +21,7 @@ use std::{
 };
 
 use axeom_ws::{
-    App, BoxError, Context, Options, Rejection, With,
+    App, BoxError, Context, Options, Rejection, context,
     http::{HeaderValue, header},
 };
 
@@ -34,11 +34,12 @@ fn main() -> Result<(), BoxError> {
         .derive(authenticate)
         .ws("/me", |route| {
             route.open(async |ws| {
-                let _ = ws.send(format!("Hello, {}", ws.data().name)).await;
+                let user: &User = ws.get();
+                let _ = ws.send(format!("Hello, {}", user.name)).await;
             })
         })
-        .group("/admin", |app| {
-            app.guard(admins_only).ws("/", |route| {
+        .group("/admin", |group| {
+            group.guard(admins_only).ws("/", |route| {
                 route.open(async |ws| {
                     let sessions: &Sessions = ws.get();
                     let _ = ws.send(format!("{} sessions", sessions.lock().len())).await;
@@ -48,7 +49,7 @@ fn main() -> Result<(), BoxError> {
     support::serve(app)
 }
 
-/// Who is on the other side; handlers find it with `ws.data()`.
+/// Who is on the other side; handlers find it with `ws.get()`.
 #[derive(Clone)]
 struct User {
     name: &'static str,
@@ -56,7 +57,7 @@ struct User {
 }
 
 /// Turns down a client that is nobody; gives one that came with a token a session.
-async fn authenticate(ctx: Context<With<Sessions, ()>>) -> Result<User, Rejection> {
+async fn authenticate(ctx: Context<context![Sessions]>) -> Result<User, Rejection> {
     let sessions: &Sessions = ctx.get();
     let Some(token) = bearer_token(ctx.header("authorization")) else {
         let user = ctx.cookie("session").and_then(|id| sessions.lock().get(id).cloned());
@@ -71,8 +72,9 @@ async fn authenticate(ctx: Context<With<Sessions, ()>>) -> Result<User, Rejectio
 }
 
 /// Runs after `authenticate`, so there is a user to look at.
-async fn admins_only(ctx: Context<With<User, With<Sessions, ()>>>) -> Result<(), Rejection> {
-    if ctx.data().admin { Ok(()) } else { Err(Rejection::forbidden("this is for admins")) }
+async fn admins_only(ctx: Context<context![User, Sessions]>) -> Result<(), Rejection> {
+    let user: &User = ctx.get();
+    if user.admin { Ok(()) } else { Err(Rejection::forbidden("this is for admins")) }
 }
 
 /// The token of an `Authorization: Bearer` header (RFC 6750 §2.1).

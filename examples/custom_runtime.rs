@@ -9,18 +9,14 @@ mod support;
 
 use std::{
     future::Future,
-    io::{self, IoSlice},
+    io,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use axeom_ws::{App, BoxError, Listener, Runtime};
-use futures::{
-    executor::{ThreadPool, block_on},
-    io::{AsyncRead, AsyncWrite},
-};
+use axeom_ws::{App, BoxError, EndSending, Io, Listener, Peer, Runtime};
+use futures::executor::{ThreadPool, block_on};
 use smol::{Async, Timer};
 
 fn main() -> Result<(), BoxError> {
@@ -38,7 +34,7 @@ fn main() -> Result<(), BoxError> {
 struct Pool(ThreadPool);
 
 impl Runtime for Pool {
-    type Stream = Stream;
+    type Transport = Tcp;
     type Listener = Incoming;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<Incoming> {
@@ -61,13 +57,13 @@ impl Runtime for Pool {
 struct Incoming(Async<TcpListener>);
 
 impl Listener for Incoming {
-    type Stream = Stream;
+    type Transport = Tcp;
 
-    async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, remote_addr) = self.0.accept().await?;
+    async fn accept(&self) -> io::Result<(Tcp, Peer)> {
+        let (stream, addr) = self.0.accept().await?;
         // If this fails the connection is broken, and reading it says so.
         let _ = stream.get_ref().set_nodelay(true);
-        Ok((Stream(stream), remote_addr))
+        Ok((Io::ending(stream), addr.into()))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -75,44 +71,14 @@ impl Listener for Incoming {
     }
 }
 
-/// A connection. It passes everything on, but for `poll_close`.
-struct Stream(Async<TcpStream>);
+/// A connection: what reads and writes as `futures` has it, but for its end.
+type Tcp = Io<Async<TcpStream>, ShutDown>;
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
+struct ShutDown;
 
-impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    /// Without this, each of many small frames would cost a system call.
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
+impl EndSending<Async<TcpStream>> for ShutDown {
     /// Ends the sending direction alone: the peer's close frame is still to be read.
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.0).poll_flush(cx))?;
-        Poll::Ready(self.0.get_ref().shutdown(Shutdown::Write))
+    fn poll_end(stream: &mut Async<TcpStream>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(stream.get_ref().shutdown(Shutdown::Write))
     }
 }

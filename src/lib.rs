@@ -1,10 +1,22 @@
 #![doc = include_str!("../README.md")]
 
-pub use axeom_ws_core::*;
+pub use axeom_ws_core::{
+    Accepted, Answer, App, AppError, AppHandle, BoxError, Bytes, BytesMut, CloseCode, CloseFrame,
+    CloseWhole, Closed, Compression, ConnectionError, ConnectionId, Context, DeflateParams,
+    EndSending, Event, Group, Handler, HandlerResult, IntoService, InvalidOption, Io, Listener,
+    Message, Options, Peer, Rejection, Route, Runtime, SendMessage, SendStatus, Serve, ServeError,
+    Server, Service, Socket, Transport, TrySendError, Utf8Bytes, Ws, bytes, context, handshake,
+    http, protocol, route, start_workers,
+};
+#[cfg(feature = "json")]
+pub use axeom_ws_core::{JsonError, SendJsonError};
 
 #[cfg(feature = "async-std")]
+#[doc(inline)]
 pub use axeom_ws_async_std as async_std;
 #[cfg(feature = "smol")]
+#[doc(inline)]
 pub use axeom_ws_smol as smol;
 #[cfg(feature = "tokio")]
+#[doc(inline)]
 pub use axeom_ws_tokio as tokio;

@@ -142,8 +142,10 @@ fn a_handle_is_used_on_another_runtime_than_its_connection() {
     client.join().unwrap();
     served.join().unwrap();
     // The handshake itself needs no runtime at all.
-    let response = block_on(
-        service.handshake(async_tungstenite::tungstenite::http::Request::new(()), support::NOWHERE),
-    );
+    let response = block_on(support::handshake(
+        &service,
+        async_tungstenite::tungstenite::http::Request::new(()),
+        support::NOWHERE,
+    ));
     assert_eq!(response.map(drop).unwrap_err().status(), 400);
 }

@@ -3,14 +3,14 @@ use std::{future::Future, io, net::SocketAddr, time::Duration};
 use async_std::{net::TcpListener, task};
 use axeom_ws_core::Runtime;
 
-use crate::{Listener, Stream};
+use crate::{Listener, Tcp};
 
 /// async-std's global executor and reactor.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Adapter;
 
 impl Runtime for Adapter {
-    type Stream = Stream;
+    type Transport = Tcp;
     type Listener = Listener;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<Listener> {

@@ -2,7 +2,7 @@ use std::fmt;
 
 use async_tungstenite::tungstenite::protocol::frame::coding;
 
-use crate::Utf8Bytes;
+use crate::utf8::Utf8Bytes;
 
 /// Why a connection ended: a status code of RFC 6455 §7.4.
 ///
@@ -10,7 +10,8 @@ use crate::Utf8Bytes;
 /// in a close frame.
 ///
 /// ```
-/// use axeom_ws_core::CloseCode;
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::CloseCode;
 ///
 /// assert_eq!(CloseCode::from(1000), CloseCode::NORMAL);
 /// assert_eq!(CloseCode::GOING_AWAY.to_string(), "1001");
@@ -94,7 +95,16 @@ impl fmt::Debug for CloseCode {
 
 /// What a close frame says, or, for [`CloseCode::NO_STATUS`] and
 /// [`CloseCode::ABNORMAL`], what stands for one that said nothing or never came.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{CloseCode, CloseFrame};
+///
+/// let frame = CloseFrame::new(4000, "come back tomorrow");
+/// assert_eq!((frame.code.as_u16(), &*frame.reason), (4000, "come back tomorrow"));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct CloseFrame {
     /// The code.
     pub code: CloseCode,

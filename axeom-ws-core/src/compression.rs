@@ -16,7 +16,8 @@
 /// | the same, window bits 10, memory level 3 | 165 171 |
 ///
 /// ```
-/// use axeom_ws_core::{App, Compression, Options};
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, Compression, Options};
 ///
 /// let app = App::new().options(Options::new().compression(Compression::new().level(3)));
 /// # let _ = app;
@@ -126,7 +127,20 @@ impl Compression {
 }
 
 /// The parameters of permessage-deflate that both sides agreed on (RFC 7692 §7.1).
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{
+///     DeflateParams,
+///     protocol::{Inbound, Limits, Role},
+/// };
+///
+/// let params = DeflateParams::new().client_no_context_takeover(true);
+/// let server = Inbound::new(Role::Server, Limits::new()).with_deflate(params);
+/// # let _ = server;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct DeflateParams {
     /// The server's messages do not refer to those before.
     pub server_no_context_takeover: bool,
@@ -136,4 +150,47 @@ pub struct DeflateParams {
     pub server_max_window_bits: u8,
     /// The client's window as a power of two.
     pub client_max_window_bits: u8,
+}
+
+impl DeflateParams {
+    /// Those of an answer without parameters: both sides refer to earlier messages, in
+    /// windows of 15 bits.
+    pub const fn new() -> Self {
+        Self {
+            server_no_context_takeover: false,
+            client_no_context_takeover: false,
+            server_max_window_bits: 15,
+            client_max_window_bits: 15,
+        }
+    }
+
+    /// Whether the server's messages do not refer to those before (RFC 7692 §7.1.1.1).
+    pub const fn server_no_context_takeover(mut self, none: bool) -> Self {
+        self.server_no_context_takeover = none;
+        self
+    }
+
+    /// Whether the client's messages do not refer to those before (RFC 7692 §7.1.1.2).
+    pub const fn client_no_context_takeover(mut self, none: bool) -> Self {
+        self.client_no_context_takeover = none;
+        self
+    }
+
+    /// The server's window as a power of two, 9 to 15 (RFC 7692 §7.1.2.1).
+    pub const fn server_max_window_bits(mut self, bits: u8) -> Self {
+        self.server_max_window_bits = bits;
+        self
+    }
+
+    /// The client's window as a power of two, 9 to 15 (RFC 7692 §7.1.2.2).
+    pub const fn client_max_window_bits(mut self, bits: u8) -> Self {
+        self.client_max_window_bits = bits;
+        self
+    }
+}
+
+impl Default for DeflateParams {
+    fn default() -> Self {
+        Self::new()
+    }
 }

@@ -2,7 +2,11 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::{Message, options::InvalidOption, protocol::Violation};
+use crate::{
+    message::{Message, SendMessage},
+    options::InvalidOption,
+    violation::Violation,
+};
 
 /// Any error a handler may return.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -15,6 +19,7 @@ pub struct Closed;
 
 /// A message that was queued; see [`Ws::try_send`](crate::Ws::try_send).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SendStatus {
     /// Queued, and the connection is below its high-water mark.
     Sent,
@@ -23,24 +28,31 @@ pub enum SendStatus {
     Backpressure,
 }
 
-/// A message that was not queued; it is handed back.
+/// A message that was not queued; it is handed back as it was given, with what was said of
+/// its compression.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TrySendError {
     /// It would take the connection over its send limit. Wait for `drain`, or for
     /// [`Ws::ready`](crate::Ws::ready).
     #[error("the connection's send limit is reached; wait for drain")]
-    Full(Message),
+    Full(SendMessage),
     /// The connection is closed.
     #[error("the connection is closed")]
-    Closed(Message),
+    Closed(SendMessage),
 }
 
 impl TrySendError {
-    /// The message.
-    pub fn into_message(self) -> Message {
+    /// The message, to be sent again.
+    pub fn into_inner(self) -> SendMessage {
         match self {
             TrySendError::Full(message) | TrySendError::Closed(message) => message,
         }
+    }
+
+    /// The message.
+    pub fn into_message(self) -> Message {
+        self.into_inner().into_message()
     }
 }
 
@@ -49,13 +61,13 @@ impl TrySendError {
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The peer broke the protocol.
-    #[error("the peer broke the protocol: {0}")]
+    #[error("the peer broke the protocol")]
     Violation(#[from] Violation),
     /// The stream failed, or ended without a closing handshake.
-    #[error("the connection was lost: {0}")]
+    #[error("the connection was lost")]
     Io(#[from] io::Error),
     /// A handler returned an error.
-    #[error("a handler failed: {0}")]
+    #[error("a handler failed")]
     Handler(#[source] BoxError),
     /// A handler panicked.
     #[error("a handler panicked: {0}")]
@@ -84,7 +96,7 @@ pub enum AppError {
         reason: String,
     },
     /// An option of a route has a value it cannot have.
-    #[error("route {path}: {source}")]
+    #[error("an option of route {path} cannot be used")]
     Option {
         /// The path of the route.
         path: String,
@@ -109,6 +121,11 @@ pub enum ServeError {
     #[error(transparent)]
     App(#[from] AppError),
     /// The address cannot be bound.
-    #[error("cannot listen: {0}")]
-    Bind(#[from] io::Error),
+    #[error("cannot listen on {addr}")]
+    Bind {
+        /// The address as it was given, or as it was looked up.
+        addr: String,
+        /// What the operating system says.
+        source: io::Error,
+    },
 }

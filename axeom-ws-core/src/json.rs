@@ -1,14 +1,13 @@
-use std::future::Future;
-
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{Closed, Message, Ws};
+use crate::message::Message;
 
 /// A message that is not the JSON a program expects.
 ///
 /// ```
-/// use axeom_ws_core::Message;
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::Message;
 ///
 /// #[derive(serde::Deserialize, Debug)]
 /// struct Move { to: (u8, u8) }
@@ -17,7 +16,7 @@ use crate::{Closed, Message, Ws};
 /// assert_eq!(error.path(), "to[1]");
 /// ```
 #[derive(Debug, Error)]
-#[error("not the expected JSON at {path}: {source}")]
+#[error("not the expected JSON at {path}")]
 pub struct JsonError {
     path: String,
     source: serde_json::Error,
@@ -35,17 +34,6 @@ impl JsonError {
     }
 }
 
-/// Why a value was not sent as JSON.
-#[derive(Debug, Error)]
-pub enum SendJsonError {
-    /// The value cannot be JSON, such as a map whose keys are not strings.
-    #[error("the value cannot be written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
-    /// The connection is closed.
-    #[error(transparent)]
-    Closed(#[from] Closed),
-}
-
 impl Message {
     /// The message as JSON, be it text or binary. Needs the feature `json`.
     ///
@@ -60,20 +48,5 @@ impl Message {
         // Nothing may follow the value.
         json.end().map_err(|source| JsonError { path: ".".to_owned(), source })?;
         Ok(value)
-    }
-}
-
-impl<D> Ws<D> {
-    /// Sends a value as JSON text, as [`send`](Self::send) does. Needs the feature `json`.
-    ///
-    /// # Errors
-    /// The value cannot be JSON, or the connection is closed.
-    pub fn send_json<'a, T: Serialize + ?Sized>(
-        &'a self,
-        value: &T,
-    ) -> impl Future<Output = Result<(), SendJsonError>> + use<'a, D, T> {
-        // Written before the first await, so that the value need not outlive it.
-        let text = serde_json::to_string(value);
-        async move { Ok(self.send(text?).await?) }
     }
 }

@@ -4,50 +4,64 @@
 //! - [`App`], [`Route`], [`Ws`], [`Handler`]: what a program is written with.
 //! - [`handshake`] and [`protocol`]: the opening handshake and RFC 6455, without I/O.
 //! - [`Server`], [`Service`] and [`Accepted`]: three depths of embedding.
-//! - [`Runtime`]: what an adapter implements.
+//! - [`Runtime`] and [`Transport`]: what an adapter implements.
 
 mod app;
 mod close;
 mod compression;
 mod connection;
 mod error;
+mod event;
 pub mod handshake;
+mod hub;
 #[cfg(feature = "json")]
 mod json;
-mod message;
+mod link;
 #[cfg(all(test, loom))]
-mod model;
+mod loom_support;
+mod message;
 mod options;
+mod origin;
 pub mod protocol;
-mod pubsub;
-mod registry;
 mod runtime;
 mod server;
 mod sync;
-mod tasks;
 mod telemetry;
 mod utf8;
+mod violation;
 
 // Requests, responses and payloads of the public API, without a version to get wrong.
-pub use bytes::Bytes;
+pub use bytes::{self, Bytes, BytesMut};
 pub use http;
 
 #[cfg(feature = "json")]
-pub use crate::json::{JsonError, SendJsonError};
+pub use crate::{app::SendJsonError, json::JsonError};
 pub use crate::{
     app::{
-        Accepted, App, Callback, Callbacks, Connection, Context, Endpoint, FoundIn, Get, Handled,
-        Handler, HandlerResult, Here, NoCallbacks, Outcome, Rejection, Route, Service, SocketLoop,
-        There, Unset, With,
+        Accepted, Answer, App, Context, Group, Handler, HandlerResult, IntoService, Rejection,
+        Route, Service, Socket, Ws,
     },
     close::{CloseCode, CloseFrame},
     compression::{Compression, DeflateParams},
-    connection::{ConnectionId, Socket, SocketEvent, Ws},
     error::{AppError, BoxError, Closed, ConnectionError, SendStatus, ServeError, TrySendError},
+    event::Event,
+    hub::AppHandle,
+    link::ConnectionId,
     message::{Message, SendMessage},
     options::{InvalidOption, Options},
-    registry::ServerHandle,
-    runtime::{Listener, Runtime, Stream},
-    server::{Serve, Server},
+    runtime::{CloseWhole, EndSending, Io, Listener, Peer, Runtime, Transport, start_workers},
+    server::{Serve, Server, serve},
     utf8::Utf8Bytes,
 };
+
+/// The types a [`Route`] is made of while it is written down. Programs seldom name them.
+pub mod route {
+    pub use crate::app::{
+        Callback, Callbacks, Endpoint, Handled, NoCallbacks, Outcome, SocketLoop, Unset,
+    };
+}
+
+/// The types a context is made of: see [`context!`](crate::context!) to spell them.
+pub mod context {
+    pub use crate::app::{FoundIn, Get, Here, There, With};
+}

@@ -2,20 +2,23 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::Utf8Bytes;
+use crate::utf8::Utf8Bytes;
 
 /// One whole WebSocket message (RFC 6455 §5.6), reassembled and, for text,
 /// checked to be UTF-8.
 ///
 /// ```
-/// use axeom_ws_core::Message;
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::Message;
 ///
-/// let text = Message::from("hello");
+/// let text = Message::text("hello");
 /// assert_eq!(text.as_text(), Some("hello"));
-/// assert_eq!(text.to_string(), "hello");
-/// assert_eq!(Message::from(vec![1, 2, 3]).len(), 3);
+/// assert_eq!(text, "hello");
+/// assert_eq!(Message::from("hello"), text);
+/// assert_eq!(Message::binary(vec![1, 2, 3]).len(), 3);
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Message {
     /// A text message.
     Text(Utf8Bytes),
@@ -24,6 +27,16 @@ pub enum Message {
 }
 
 impl Message {
+    /// A text message.
+    pub fn text(text: impl Into<Utf8Bytes>) -> Self {
+        Message::Text(text.into())
+    }
+
+    /// A binary message.
+    pub fn binary(bytes: impl Into<Bytes>) -> Self {
+        Message::Binary(bytes.into())
+    }
+
     /// The payload as text, if it is a text message.
     pub fn as_text(&self) -> Option<&str> {
         match self {
@@ -81,7 +94,8 @@ impl Message {
 /// connection's [`Compression`](crate::Compression).
 ///
 /// ```
-/// use axeom_ws_core::{Message, Ws};
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{Message, Ws};
 ///
 /// async fn send_picture(ws: Ws, jpeg: Vec<u8>) {
 ///     // It is compressed already.
@@ -95,6 +109,11 @@ pub struct SendMessage {
 }
 
 impl SendMessage {
+    /// The message, without what was said of its compression.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
     /// The message.
     pub fn into_message(self) -> Message {
         self.message
@@ -138,5 +157,33 @@ macro_rules! message_from {
 
 message_from! {
     Text: &str, String, Utf8Bytes;
-    Binary: Bytes, Vec<u8>, &'static [u8];
+    Binary: Bytes, Vec<u8>;
+}
+
+/// Copies the bytes; a `Bytes` made of static ones is not copied.
+impl From<&[u8]> for Message {
+    fn from(payload: &[u8]) -> Self {
+        Message::Binary(Bytes::copy_from_slice(payload))
+    }
+}
+
+/// Copies the bytes.
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(payload: &[u8; N]) -> Self {
+        Message::from(&payload[..])
+    }
+}
+
+/// Whether it is this text.
+impl PartialEq<str> for Message {
+    fn eq(&self, other: &str) -> bool {
+        self.as_text() == Some(other)
+    }
+}
+
+/// Whether it is this text.
+impl PartialEq<&str> for Message {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_text() == Some(*other)
+    }
 }

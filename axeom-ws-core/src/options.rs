@@ -1,12 +1,58 @@
 use std::{sync::Arc, time::Duration};
 
-use crate::{Compression, handshake::OriginPolicy, protocol::Limits};
+use crate::{compression::Compression, origin::OriginPolicy};
+
+/// What one message may cost.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::protocol::Limits;
+///
+/// let limits = Limits::new().message_size(64 * 1024);
+/// assert_eq!((limits.message_size, limits.fragments), (64 * 1024, 16 * 1024));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest message in bytes, decompressed; one more is
+    /// [`Violation::MessageTooBig`](crate::protocol::Violation::MessageTooBig).
+    pub message_size: usize,
+    /// The most frames in a message, empty ones counted; one more is
+    /// [`Violation::TooManyFragments`](crate::protocol::Violation::TooManyFragments).
+    pub fragments: u32,
+}
+
+impl Limits {
+    /// 16 MiB and 16 384 fragments.
+    pub const fn new() -> Self {
+        Self { message_size: 16 * 1024 * 1024, fragments: 16 * 1024 }
+    }
+
+    /// The largest message in bytes, decompressed.
+    pub const fn message_size(mut self, bytes: usize) -> Self {
+        self.message_size = bytes;
+        self
+    }
+
+    /// The most frames in a message, empty ones counted.
+    pub const fn fragments(mut self, count: u32) -> Self {
+        self.fragments = count;
+        self
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// How connections behave. What is not set keeps its default, or, on a route, what
 /// the app or group around it says.
 ///
 /// ```
-/// use axeom_ws_core::{App, Options};
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, Options};
 ///
 /// let app = App::new()
 ///     .options(Options::new().max_message_size(1024 * 1024))
@@ -195,6 +241,7 @@ impl Options {
 /// An option with a value it cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("option {name} is {value}, but it must be {rule}")]
+#[non_exhaustive]
 pub struct InvalidOption {
     /// The option.
     pub name: &'static str,

@@ -16,7 +16,7 @@ mod counted {
     use http::StatusCode;
     use metrics::{counter, gauge};
 
-    use crate::CloseCode;
+    use crate::close::CloseCode;
 
     pub(crate) fn handshake(status: StatusCode) {
         counter!("axeom_ws_handshakes_total", "status" => status.as_str().to_owned()).increment(1);
@@ -57,7 +57,7 @@ mod counted {
 mod counted {
     use http::StatusCode;
 
-    use crate::CloseCode;
+    use crate::close::CloseCode;
 
     pub(crate) fn handshake(_: StatusCode) {}
     pub(crate) fn opened() {}

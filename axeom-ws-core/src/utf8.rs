@@ -1,8 +1,9 @@
 //! Text whose UTF-8 was checked once.
 //!
-//! This is the only module with `unsafe` code: `Utf8Bytes` keeps the invariant
-//! that its bytes are UTF-8, and turning them into `&str` without a second pass
-//! over them is what makes text as cheap to hand on as binary.
+//! The only `unsafe` code of this crate is here and where text that arrived in pieces, and was
+//! checked piece by piece, becomes a `Utf8Bytes`. The invariant is that the bytes are UTF-8.
+//! Turning them into `&str` without a second pass is what makes text as cheap to hand on as
+//! binary.
 #![allow(unsafe_code)]
 
 use std::{
@@ -21,7 +22,8 @@ use bytes::Bytes;
 /// `Bytes` and `Vec<u8>`.
 ///
 /// ```
-/// use axeom_ws_core::Utf8Bytes;
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::Utf8Bytes;
 ///
 /// let text = Utf8Bytes::from("hello");
 /// assert_eq!(text, "hello");
@@ -36,11 +38,19 @@ impl Utf8Bytes {
         Self(Bytes::from_static(text.as_bytes()))
     }
 
+    /// Bytes that were found to be UTF-8 before.
+    ///
+    /// # Safety
+    /// They must be UTF-8.
+    pub(crate) unsafe fn from_utf8_unchecked(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
     /// The text.
     #[inline]
     pub fn as_str(&self) -> &str {
-        // SAFETY: every constructor in this module takes a `str` or checked bytes,
-        // and `Bytes` never change.
+        // SAFETY: every constructor takes a `str` or bytes that were checked, and `Bytes`
+        // never change.
         unsafe { std::str::from_utf8_unchecked(&self.0) }
     }
 
@@ -171,169 +181,13 @@ pub(crate) fn copy_text(bytes: &[u8]) -> Result<Utf8Bytes, InvalidUtf8> {
     }
 }
 
-/// A message that arrives in pieces.
-///
-/// It owns its bytes, so that what was checked cannot change afterwards. A byte
-/// that no continuation could make valid is refused by the first
-/// [`check`](Self::check) that sees it; a character cut at the end of a piece waits
-/// for its rest, and at most three bytes are looked at twice.
-#[derive(Debug, Default)]
-pub(crate) struct Partial {
-    /// `bytes[..filled]` arrived; what lies beyond is zeroed room to read into.
-    bytes: Vec<u8>,
-    filled: usize,
-    /// `bytes[..checked]` is UTF-8.
-    checked: usize,
-}
-
-/// How much a message that has `filled` bytes makes room for at a time: three times as
-/// many, but 16 KiB to 1 MiB. Memory follows what was received; each step moves all of it.
-fn growth(filled: usize) -> usize {
-    filled.saturating_mul(3).clamp(LEAST_GROWTH, 1024 * 1024)
-}
-
-const LEAST_GROWTH: usize = 16 * 1024;
-
-impl Partial {
-    /// How many bytes have arrived.
-    pub(crate) fn len(&self) -> usize {
-        self.filled
-    }
-
-    /// Appends a piece; `expected` more bytes are announced to follow it.
-    pub(crate) fn push(&mut self, piece: &[u8], expected: usize) {
-        self.bytes.truncate(self.filled);
-        if self.bytes.capacity() - self.filled < piece.len() {
-            let growth = growth(self.filled);
-            // Pieces that announce nothing behind them, such as fragments, must not move
-            // all that arrived each time.
-            let more = (piece.len() + expected.min(growth)).max(self.filled / 2);
-            self.bytes.reserve_exact(more);
-        }
-        self.bytes.extend_from_slice(piece);
-        self.filled = self.bytes.len();
-    }
-
-    /// Room for the next bytes of a payload that has `expected` bytes to come.
-    pub(crate) fn room(&mut self, expected: usize) -> &mut [u8] {
-        if self.bytes.len() == self.filled {
-            let growth = growth(self.filled).min(expected);
-            self.bytes.reserve_exact(growth);
-            self.bytes.resize(self.filled + growth, 0);
-        }
-        let end = self.bytes.len().min(self.filled.saturating_add(expected));
-        &mut self.bytes[self.filled..end]
-    }
-
-    /// Counts the first `n` bytes of the [`room`](Self::room) as arrived, after
-    /// `finish` (the unmasking) saw them.
-    pub(crate) fn fill(&mut self, n: usize, finish: impl FnOnce(&mut [u8])) {
-        let end = (self.filled + n).min(self.bytes.len());
-        finish(&mut self.bytes[self.filled..end]);
-        self.filled = end;
-    }
-
-    /// Checks what arrived since the last check.
-    pub(crate) fn check(&mut self) -> Result<(), InvalidUtf8> {
-        match simdutf8::compat::from_utf8(&self.bytes[self.checked..self.filled]) {
-            Ok(_) => self.checked = self.filled,
-            Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
-            Err(_) => return Err(InvalidUtf8),
-        }
-        Ok(())
-    }
-
-    /// The whole message as bytes.
-    pub(crate) fn into_bytes(mut self) -> Bytes {
-        self.bytes.truncate(self.filled);
-        Bytes::from(self.bytes)
-    }
-
-    /// The whole message as text.
-    pub(crate) fn into_text(mut self) -> Result<Utf8Bytes, InvalidUtf8> {
-        if self.checked < self.filled {
-            self.check()?;
-        }
-        // A character may still be cut where the message ends.
-        if self.checked == self.filled {
-            Ok(Utf8Bytes(self.into_bytes()))
-        } else {
-            Err(InvalidUtf8)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SAMPLES: &[&str] =
-        &["", "plain", "κόσμε", "日本語", "𐍈 and 👋🏽", "\u{10FFFF}\u{7FF}\u{800}"];
-
-    #[test]
-    fn every_split_of_valid_text_is_accepted() {
-        for sample in SAMPLES {
-            for cut in 0..=sample.len() {
-                let mut text = Partial::default();
-                text.push(&sample.as_bytes()[..cut], 0);
-                assert_eq!(text.check(), Ok(()), "{sample:?} cut at {cut}");
-                text.push(&sample.as_bytes()[cut..], 0);
-                assert_eq!(text.check(), Ok(()), "{sample:?} cut at {cut}");
-                assert_eq!(text.into_text().unwrap(), *sample);
-            }
-        }
-    }
-
-    #[test]
-    fn an_impossible_byte_is_refused_when_it_arrives() {
-        // 0xF4 0x90 would be above U+10FFFF; 0xED 0xA0 a surrogate; 0xC0 is never legal.
-        for bad in [&b"ok\xF4\x90"[..], b"\xED\xA0", b"\xC0", b"\xE0\x80", b"\x80"] {
-            let (before, last) = bad.split_at(bad.len() - 1);
-            let mut text = Partial::default();
-            text.push(before, 1);
-            assert_eq!(text.check(), Ok(()), "{bad:x?}");
-            text.push(last, 0);
-            assert_eq!(text.check(), Err(InvalidUtf8), "{bad:x?}");
-        }
-    }
-
-    #[test]
-    fn a_text_that_ends_inside_a_character_is_refused() {
-        let mut text = Partial::default();
-        text.push(b"caf\xC3", 0);
-        assert_eq!(text.check(), Ok(()));
-        assert_eq!(text.into_text(), Err(InvalidUtf8));
-    }
-
-    #[test]
-    fn room_follows_what_arrived_not_what_was_announced() {
-        let mut message = Partial::default();
-        let room = message.room(usize::MAX).len();
-        assert_eq!(room, LEAST_GROWTH);
-        message.fill(room, |_| ());
-        assert!(message.room(usize::MAX).len() <= 3 * room);
-        message.push(b"xyz", usize::MAX);
-        assert_eq!(message.len(), room + 3);
-        assert!(message.bytes.capacity() <= 4 * room);
-        assert!(message.into_bytes().ends_with(b"xyz"));
-    }
 
     #[test]
     fn a_map_of_texts_is_looked_up_by_str() {
         let map = std::collections::HashMap::from([(Utf8Bytes::from("room"), 1)]);
         assert_eq!(map.get("room"), Some(&1));
-    }
-
-    #[test]
-    fn many_pieces_move_what_arrived_seldom() {
-        let mut message = Partial::default();
-        let mut moves = 0;
-        for _ in 0..10_000 {
-            let before = message.bytes.capacity();
-            message.push(&[7; 100], 0);
-            moves += usize::from(message.bytes.capacity() != before);
-        }
-        assert!(moves < 100, "{moves} moves");
-        assert!(message.bytes.capacity() <= 2 * message.len());
     }
 }

@@ -2,17 +2,12 @@
 //! a hostile one sends is refused.
 
 use axeom_ws_core::{
-    Compression, DeflateParams, Message, SendMessage,
-    protocol::{Event, Inbound, Limits, Outbound, Role, Violation},
+    Compression, DeflateParams, Event, Message, SendMessage,
+    protocol::{Inbound, Limits, Outbound, Role, Violation},
 };
 use proptest::prelude::*;
 
-const PARAMS: DeflateParams = DeflateParams {
-    server_no_context_takeover: false,
-    client_no_context_takeover: false,
-    server_max_window_bits: 15,
-    client_max_window_bits: 15,
-};
+const PARAMS: DeflateParams = DeflateParams::new();
 
 fn server(params: DeflateParams) -> Inbound {
     Inbound::new(Role::Server, Limits::default()).with_deflate(params)
@@ -140,8 +135,8 @@ fn a_bomb_is_stopped_at_the_message_limit() {
     bomb.message(vec![0; 100 * limit]);
     let bytes = bomb.take().to_vec();
     assert!(bytes.len() < limit / 5);
-    let limits = Limits { message_size: limit, ..Limits::default() };
-    for params in [PARAMS, DeflateParams { client_no_context_takeover: true, ..PARAMS }] {
+    let limits = Limits::new().message_size(limit);
+    for params in [PARAMS, PARAMS.client_no_context_takeover(true)] {
         let mut inbound = Inbound::new(Role::Server, limits).with_deflate(params);
         let result = receive_all(&mut inbound, bytes.clone());
         assert_eq!(result, Err(Violation::MessageTooBig { limit }));
@@ -154,7 +149,7 @@ fn a_message_of_exactly_the_limit_is_accepted() {
     client.message(vec![7; 50_000]);
     let bytes = client.take().to_vec();
     for (message_size, ok) in [(50_000, true), (49_999, false)] {
-        let limits = Limits { message_size, ..Limits::default() };
+        let limits = Limits::new().message_size(message_size);
         let mut inbound = Inbound::new(Role::Server, limits).with_deflate(PARAMS);
         assert_eq!(receive_all(&mut inbound, bytes.clone()).is_ok(), ok);
     }
@@ -172,7 +167,7 @@ fn compressed_text_must_be_utf8() {
 
 #[test]
 fn small_and_incompressible_messages_are_sent_as_they_are_unless_told_otherwise() {
-    let alone = DeflateParams { server_no_context_takeover: true, ..PARAMS };
+    let alone = PARAMS.server_no_context_takeover(true);
     let mut server = Outbound::new(Role::Server).with_deflate(alone, &Compression::new());
     let mut first_byte = |message: SendMessage| {
         server.message(message);
@@ -195,12 +190,11 @@ fn small_and_incompressible_messages_are_sent_as_they_are_unless_told_otherwise(
 
 fn params() -> impl Strategy<Value = DeflateParams> {
     (any::<bool>(), any::<bool>(), 9..=15u8, 9..=15u8).prop_map(|(server, client, s, c)| {
-        DeflateParams {
-            server_no_context_takeover: server,
-            client_no_context_takeover: client,
-            server_max_window_bits: s,
-            client_max_window_bits: c,
-        }
+        PARAMS
+            .server_no_context_takeover(server)
+            .client_no_context_takeover(client)
+            .server_max_window_bits(s)
+            .client_max_window_bits(c)
     })
 }
 
@@ -256,7 +250,7 @@ proptest! {
         payload in proptest::collection::vec(any::<u8>(), 0..125),
         params in params(),
     ) {
-        let limits = Limits { message_size: 1000, ..Limits::default() };
+        let limits = Limits::new().message_size(1000);
         let mut inbound = Inbound::new(Role::Server, limits).with_deflate(params);
         if let Ok(events) = receive_all(&mut inbound, frame(0xc2, &payload)) {
             prop_assert!(messages(events).iter().all(|message| message.len() <= 1000));

@@ -14,8 +14,8 @@ use std::{
 };
 
 use axeom_ws_core::{
-    App, CloseCode, CloseFrame, ConnectionError, Message, Options, Runtime, SendStatus,
-    TrySendError, Ws, protocol::Event,
+    App, CloseCode, CloseFrame, ConnectionError, Event, Message, Options, Runtime, SendStatus,
+    TrySendError, Ws,
 };
 use futures::{
     channel::{mpsc, oneshot},
@@ -134,7 +134,7 @@ fn backpressure_is_counted_in_bytes_and_drains_once() {
     assert_eq!(ws.buffered_amount(), 1000);
     assert_eq!(ws.try_send(part()), Ok(SendStatus::Backpressure));
     assert_eq!(ws.try_send(part()), Ok(SendStatus::Backpressure));
-    assert_eq!(ws.try_send(part()), Err(TrySendError::Full(part())));
+    assert_eq!(ws.try_send(part()), Err(TrySendError::Full(part().into())));
     world.settle();
     assert_eq!(ws.buffered_amount(), 2000);
 
@@ -353,7 +353,7 @@ fn a_socket_goes_on_while_the_peer_does_not_answer_the_close() {
 #[test]
 fn a_protocol_callback_that_panics_is_answered_with_500() {
     let app =
-        App::new().ws("/", |route| route.select_protocol(|offered| Some(offered[7].to_owned())));
+        App::new().ws("/", |route| route.select_protocol(|_, offered| Some(offered[7].to_owned())));
     let mut world = World::new();
     let mut peer = world.connect(&app.build().unwrap());
     peer.send(HANDSHAKE);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version};
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-const LIMITS: HeadLimits = HeadLimits { size: 400, headers: 8, request_line: 80 };
+const LIMITS: HeadLimits = HeadLimits::new().size(400).headers(8).request_line(80);
 
 /// Shows a reader more and more of `input`; what it says in the end.
 fn read(input: &[u8], cuts: &[Index]) -> Result<Option<(String, usize)>, Refusal> {
@@ -17,7 +17,7 @@ fn read(input: &[u8], cuts: &[Index]) -> Result<Option<(String, usize)>, Refusal
     cuts.push(input.len());
     cuts.sort_unstable();
     for end in cuts {
-        if let Some(Head { request, size }) = reader.read(&input[..end])? {
+        if let Some(Head { request, size, .. }) = reader.read(&input[..end])? {
             return Ok(Some((format!("{request:?}"), size)));
         }
     }
@@ -77,7 +77,7 @@ proptest! {
         let mut reader = HeadReader::new(LIMITS);
         let stepped = (0..=input.len()).find_map(|end| reader.read(&input[..end]).transpose());
         let stepped = stepped.transpose().map(|head| {
-            head.map(|Head { request, size }| (format!("{request:?}"), size))
+            head.map(|Head { request, size, .. }| (format!("{request:?}"), size))
         });
         prop_assert_eq!(stepped, whole);
     }
@@ -85,7 +85,7 @@ proptest! {
     #[test]
     fn whatever_is_read_is_checked_without_a_panic(input in heads()) {
         let mut reader = HeadReader::new(HeadLimits::default());
-        if let Ok(Some(Head { request, size })) = reader.read(&input) {
+        if let Ok(Some(Head { request, size, .. })) = reader.read(&input) {
             prop_assert!(size <= input.len());
             prop_assert!(input[..size].ends_with(b"\r\n\r\n"));
             let upgrade = check_head(&request)

@@ -2,16 +2,15 @@ use std::{
     future::{Future, pending},
     io,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, OnceLock},
-    thread,
+    sync::{Arc, Once, OnceLock},
     time::Duration,
 };
 
 use async_executor::Executor;
 use async_io::{Async, Timer};
-use axeom_ws_core::Runtime;
+use axeom_ws_core::{Runtime, start_workers};
 
-use crate::{Listener, Stream};
+use crate::{Listener, Tcp};
 
 /// smol's reactor, with an executor of the program or one of this crate.
 ///
@@ -31,7 +30,7 @@ impl Adapter {
 }
 
 impl Runtime for Adapter {
-    type Stream = Stream;
+    type Transport = Tcp;
     type Listener = Listener;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<Listener> {
@@ -55,17 +54,13 @@ impl Runtime for Adapter {
 /// The executor of adapters that were given none.
 fn shared() -> &'static Executor<'static> {
     static SHARED: OnceLock<Executor<'static>> = OnceLock::new();
-    static STARTED: OnceLock<()> = OnceLock::new();
+    static STARTED: Once = Once::new();
     let executor = SHARED.get_or_init(Executor::new);
-    STARTED.get_or_init(|| {
-        let threads = thread::available_parallelism().map_or(1, |n| n.get());
-        for n in 0..threads {
-            let run = || async_io::block_on(executor.run(pending::<()>()));
-            let started = thread::Builder::new().name(format!("axeom-ws-{n}")).spawn(run);
-            if started.is_err() && n > 0 {
-                // With fewer threads than cores the work still gets done.
-                return;
-            }
+    STARTED.call_once(|| {
+        let run = || async_io::block_on(executor.run(pending::<()>()));
+        if let Err(error) = start_workers(run) {
+            // Tasks wait until another thread runs them.
+            tracing::error!(%error, "cannot start a thread for smol's tasks");
         }
     });
     executor

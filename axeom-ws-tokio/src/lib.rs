@@ -5,59 +5,62 @@
 //! have the same items, and behave the same.
 
 mod runtime;
-mod stream;
+mod transport;
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::{fmt::Debug, net::ToSocketAddrs};
 
-use axeom_ws_core::{Accepted, App, ServeError, Service};
+use axeom_ws_core::{Accepted, IntoService, Peer, ServeError, Service};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 
+// Whose types are in the signatures here.
+pub use tokio;
+
 pub use crate::{
     runtime::Adapter,
-    stream::{Listener, Stream},
+    transport::{Io, Listener, Tcp, promote},
 };
 
 /// A server on tokio.
 pub type Server = axeom_ws_core::Server<Adapter>;
 
-/// Binds to an address and serves an app, until it is shut down.
+/// Binds to an address and serves an [`App`](axeom_ws_core::App), or a [`Service`] that it was
+/// built to, until it is shut down.
 ///
 /// # Errors
 /// The app cannot be built, or the address not bound.
-pub async fn serve<D>(app: App<D>, addr: impl ToSocketAddrs) -> Result<(), ServeError>
-where
-    D: Clone + Send + Sync + 'static,
-{
-    Server::bind(addr).await?.serve(app).await
+pub async fn serve(
+    app: impl IntoService,
+    addr: impl ToSocketAddrs + Debug,
+) -> Result<(), ServeError> {
+    axeom_ws_core::serve::<Adapter>(app, addr).await
 }
 
 /// Serves a connection that the program accepted itself, before anything was read from
 /// it, to its end.
 ///
 /// The stream is promoted as the listener would: `TCP_NODELAY` is set.
-pub async fn serve_connection(service: &Service, stream: TcpStream, remote_addr: SocketAddr) {
-    let stream = Stream::promote(stream);
-    service.serve_stream(Adapter::default(), stream, remote_addr).await;
+pub async fn serve_connection(service: &Service, stream: TcpStream, peer: impl Into<Peer>) {
+    service.serve_transport(Adapter::default(), promote(stream), peer).await;
 }
 
 /// As [`serve_connection`], over any other stream: TLS, a Unix socket, memory.
-pub async fn serve_stream<T>(service: &Service, stream: T, remote_addr: SocketAddr)
+pub async fn serve_stream<T>(service: &Service, stream: T, peer: impl Into<Peer>)
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    service.serve_stream(Adapter::default(), Stream::new(stream), remote_addr).await;
+    service.serve_transport(Adapter::default(), Io::new(stream), peer).await;
 }
 
 /// Runs a connection that another HTTP server upgraded, to its end.
 ///
-/// `accepted` is what [`Service::handshake`] made of the request; its response must have
+/// `accepted` is what [`Service::respond`] made of the request; its response must have
 /// been sent. `read_ahead` is what was read past the request head.
 pub async fn serve_upgraded<T>(accepted: Accepted, stream: T, read_ahead: &[u8])
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    accepted.run(Adapter::default(), Stream::new(stream), read_ahead).await;
+    accepted.run(Adapter::default(), Io::new(stream), read_ahead).await;
 }

@@ -8,7 +8,7 @@ use std::{
 use axeom_ws_core::Runtime;
 use tokio::net::TcpListener;
 
-use crate::{Listener, Stream};
+use crate::{Listener, Tcp};
 
 /// The tokio runtime that the calling task runs on, with its I/O and time drivers
 /// enabled.
@@ -16,7 +16,7 @@ use crate::{Listener, Stream};
 pub struct Adapter;
 
 impl Runtime for Adapter {
-    type Stream = Stream;
+    type Transport = Tcp;
     type Listener = Listener;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<Listener> {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axeom_ws::{App, Bytes, Listener, Runtime, Service};
+use axeom_ws::{App, Bytes, Io, Listener, Peer, Runtime, Service};
 use futures::{
     future::BoxFuture,
     io::{AsyncRead, AsyncWrite},
@@ -33,8 +33,8 @@ impl Connection {
     /// One whose request is still to come.
     pub(crate) fn new(service: &Service) -> Self {
         let ends = Arc::new(Mutex::new(Ends::default()));
-        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let task = service.serve_stream(Standstill, Stream(Arc::clone(&ends)), from);
+        let transport = Io::new(Stream(Arc::clone(&ends)));
+        let task = service.serve_transport(Standstill, transport, Peer::Memory);
         let alarm = Arc::new(Alarm::default());
         let waker = Arc::clone(&alarm).into();
         Self { task: Some(Box::pin(task)), ends, alarm, waker }
@@ -174,7 +174,7 @@ impl AsyncWrite for Stream {
 struct Standstill;
 
 impl Runtime for Standstill {
-    type Stream = Stream;
+    type Transport = Io<Stream>;
     type Listener = NoListener;
 
     async fn bind(&self, _: SocketAddr) -> io::Result<NoListener> {
@@ -198,9 +198,9 @@ impl Runtime for Standstill {
 struct NoListener;
 
 impl Listener for NoListener {
-    type Stream = Stream;
+    type Transport = Io<Stream>;
 
-    async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+    async fn accept(&self) -> io::Result<(Io<Stream>, Peer)> {
         pending().await
     }
 

@@ -1,6 +1,6 @@
 //! Messages through a whole connection: stream, driver, handler and back.
 
-use axeom_ws::{App, Bytes, Compression, Message, Options, SocketEvent};
+use axeom_ws::{App, Bytes, Compression, Event, Message, Options};
 
 use super::{
     Case, Work,
@@ -70,7 +70,7 @@ fn socket_echo() -> App {
     App::new().ws("/", |route| {
         route.socket(async |mut socket| {
             while let Some(event) = socket.recv().await {
-                if let SocketEvent::Message(message) = event {
+                if let Event::Message(message) = event {
                     let _ = socket.send(message).await;
                 }
             }

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use axeom_ws::{
-    Bytes, Compression, DeflateParams, Message,
-    protocol::{Event, Inbound, Limits, Outbound, Role},
+    Bytes, Compression, DeflateParams, Event, Message,
+    protocol::{Inbound, Limits, Outbound, Role},
 };
 
 use super::{
@@ -66,10 +66,10 @@ fn parse_large(size: usize) -> Work {
         assert_eq!(inbound.receive(first).unwrap().consumed, first.len());
         while !rest.is_empty() {
             let n = rest.len().min(64 << 10);
-            if let Some(room) = inbound.room() {
-                let n = n.min(room.len());
-                room[..n].copy_from_slice(&rest[..n]);
-                black_box(inbound.filled(n).unwrap());
+            if let Some(mut room) = inbound.split_room() {
+                let n = n.min(room.capacity());
+                room.extend_from_slice(&rest[..n]);
+                black_box(inbound.join_room(room).unwrap());
                 rest = &mut rest[n..];
             } else {
                 let received = inbound.receive(&mut rest[..n]).unwrap();
@@ -93,12 +93,8 @@ fn encode(message: Message, count: usize) -> Work {
     })
 }
 
-const PARAMS: DeflateParams = DeflateParams {
-    server_no_context_takeover: true,
-    client_no_context_takeover: true,
-    server_max_window_bits: 15,
-    client_max_window_bits: 15,
-};
+const PARAMS: DeflateParams =
+    DeflateParams::new().server_no_context_takeover(true).client_no_context_takeover(true);
 
 fn deflate() -> Work {
     let own = Compression::new();

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use axeom_ws::{App, Message, ServerHandle, Service, Ws};
+use axeom_ws::{App, AppHandle, Message, Service, Ws};
 
 use super::{Case, Work, connection::Connection};
 
@@ -114,7 +114,7 @@ impl Names {
 /// Connections, and a handle to each.
 struct Room {
     service: Service,
-    server: ServerHandle,
+    server: AppHandle,
     joined: Arc<Mutex<Vec<Ws>>>,
     connections: Vec<Connection>,
     handles: Vec<Ws>,

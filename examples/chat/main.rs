@@ -13,8 +13,8 @@ use std::{
 };
 
 use axeom_ws::{
-    App, BoxError, CloseCode, ConnectionId, Context, Message, Options, Rejection, Utf8Bytes, With,
-    Ws,
+    App, BoxError, CloseCode, ConnectionId, Context, Message, Options, Rejection, Utf8Bytes, Ws,
+    context,
     http::{HeaderValue, Request, Response, StatusCode, header},
 };
 use serde::{Deserialize, Serialize};
@@ -87,9 +87,9 @@ struct Seat {
 }
 
 /// The context of a member's connection.
-type Chat = With<Seat, With<Rooms, ()>>;
+type Chat = context![Seat, Rooms];
 
-async fn seat(ctx: Context<With<Rooms, ()>>) -> Result<Seat, Rejection> {
+async fn seat(ctx: Context<context![Rooms]>) -> Result<Seat, Rejection> {
     let name = ctx.query("name").unwrap_or_default();
     Ok(Seat { room: label("room", ctx.param("room"))?, name: label("name", &name)? })
 }

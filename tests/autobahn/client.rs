@@ -13,10 +13,10 @@ use std::{
 
 use async_tungstenite::tungstenite::handshake::client::generate_key;
 use axeom_ws::{
-    BoxError, CloseFrame, Compression, Message,
+    BoxError, CloseFrame, Compression, Event, Message,
     handshake::{agreed_deflate, check_response, offer_deflate},
     http::Response,
-    protocol::{Event, Inbound, Limits, Outbound, Role},
+    protocol::{Inbound, Limits, Outbound, Role},
 };
 
 const USAGE: &str = "options:
@@ -83,7 +83,7 @@ impl Client {
         };
 
         // The suite cuts 4 MiB into fragments of 64 bytes.
-        let limits = Limits { message_size: 1 << 25, fragments: 1 << 17 };
+        let limits = Limits::new().message_size(1 << 25).fragments(1 << 17);
         let mut inbound = Inbound::new(Role::Client, limits);
         let mut outbound = Outbound::new(Role::Client);
         if let Some(params) = agreed {
@@ -130,10 +130,10 @@ impl Client {
                     }
                 }
                 Some(Event::Ping(payload)) => self.outbound.pong(payload),
-                Some(Event::Pong(_)) => {}
                 Some(Event::Close(frame)) => {
                     self.outbound.close(frame);
                 }
+                Some(_) => {}
                 None => break,
             }
         }

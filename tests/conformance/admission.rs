@@ -260,7 +260,7 @@ async fn the_first_own_subprotocol_that_is_offered_is_chosen<R: TestRuntime>() {
 
 async fn a_callback_chooses_among_the_offered<R: TestRuntime>() {
     let app = App::new().ws("/", |route| {
-        route.select_protocol(|offered| {
+        route.select_protocol(|_, offered| {
             // The client's order is kept; what is not offered counts as none.
             if offered.contains(&"unoffered") {
                 Some("other".to_owned())

@@ -8,7 +8,7 @@ use crate::{
     handshake::assert_refused,
     on_every_runtime,
     support::{
-        Events, TestRuntime, TestServer,
+        Events, TestRuntime, TestServer, chain,
         deflate::{Codec, compress},
         frame::{self, BINARY, CLOSE, CONTINUATION, FIN, Frame, MASK, PING, PONG, TEXT},
         raw::Raw,
@@ -739,7 +739,7 @@ fn values_that_cannot_be_are_errors_when_the_app_is_built() {
     ] {
         let error = echo(compression).build().unwrap_err();
         assert!(matches!(&error, AppError::Option { path, .. } if path == "/*"), "{error:?}");
-        assert!(error.to_string().contains(says), "{error}");
+        assert!(chain(&error).contains(says), "{error:?}");
     }
     for compression in [
         new().level(1).mem_level(1).server_max_window_bits(9).client_max_window_bits(9),

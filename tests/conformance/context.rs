@@ -5,7 +5,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use axeom_ws::{App, Context, Get, Options, Rejection, With, Ws};
+use axeom_ws::{
+    App, Context, Handler, HandlerResult, Message, Options, Rejection, Route, Ws,
+    context::{Get, With},
+    route::Handled,
+};
 
 use crate::{
     on_every_runtime,
@@ -136,20 +140,31 @@ async fn what_a_group_adds_stays_inside<R: TestRuntime>() {
 }
 
 /// A route that says which it is.
-fn says<D>(app: App<D>, path: &'static str) -> App<D>
+fn saying<D>(path: &'static str) -> impl FnOnce(Route<D>) -> Route<D, Handled<Saying>>
 where
-    D: Clone + Send + Sync + 'static,
+    D: Send + Sync + 'static,
 {
-    app.ws(path, move |route| {
-        route.open(move |ws: Ws<D>| async move {
-            let _ = ws.send(path).await;
-        })
-    })
+    move |route| route.handler(Saying(path))
+}
+
+struct Saying(&'static str);
+
+impl<D: Send + Sync + 'static> Handler<D> for Saying {
+    type Session = ();
+
+    fn session(&self, _: &Ws<D>) {}
+
+    async fn open(&self, _: &mut (), ws: Ws<D>) -> HandlerResult {
+        Ok(ws.send(self.0).await?)
+    }
 }
 
 async fn a_group_prefixes_its_paths<R: TestRuntime>() {
-    let app = says(App::new(), "/a").group("/v1", |app| {
-        says(says(app, "/"), "/b").group("/:tenant", |app| says(says(app, "/c"), "/*"))
+    let app = App::new().ws("/a", saying("/a")).group("/v1", |group| {
+        group
+            .ws("/", saying("/"))
+            .ws("/b", saying("/b"))
+            .group("/:tenant", |group| group.ws("/c", saying("/c")).ws("/*", saying("/*")))
     });
     let server = TestServer::start::<R, _>(app).await;
     for (path, route) in [
@@ -172,7 +187,7 @@ fn auth<D>(app: App<D>) -> App<With<User, D>>
 where
     D: Clone + Send + Sync + 'static,
 {
-    says(app.derive(user), "/whoami")
+    app.derive(user).ws("/whoami", saying("/whoami"))
 }
 
 async fn a_plugin_adds_whatever_a_function_adds<R: TestRuntime>() {
@@ -210,24 +225,27 @@ async fn a_guard_only_checks<R: TestRuntime>() {
 }
 
 async fn options_of_a_route_go_before_those_of_its_group_and_app<R: TestRuntime>() {
-    fn limited<D>(app: App<D>, path: &str, limit: Option<usize>) -> App<D>
-    where
-        D: Clone + Send + Sync + 'static,
-    {
-        app.ws(path, |route| {
-            let route = route.message(async |ws: Ws<D>, msg| {
-                let _ = ws.send(msg).await;
-            });
-            match limit {
-                Some(limit) => route.options(Options::new().max_message_size(limit)),
-                None => route,
-            }
-        })
+    struct Echo;
+
+    impl Handler for Echo {
+        type Session = ();
+
+        fn session(&self, _: &Ws) {}
+
+        async fn message(&self, _: &mut (), ws: Ws, message: Message) -> HandlerResult {
+            Ok(ws.send(message).await?)
+        }
     }
-    let app = limited(limited(App::new(), "/app", None), "/route", Some(5))
-        .group("/group", |app| {
-            let app = limited(limited(app, "/group", None), "/route", Some(15));
-            app.options(Options::new().max_message_size(10))
+
+    let limit = |bytes| Options::new().max_message_size(bytes);
+    let app = App::new()
+        .ws("/app", |route| route.handler(Echo))
+        .ws("/route", |route| route.handler(Echo).options(limit(5)))
+        .group("/group", |group| {
+            group
+                .ws("/group", |route| route.handler(Echo))
+                .ws("/route", |route| route.handler(Echo).options(limit(15)))
+                .options(limit(10))
         })
         // After the routes: options hold for all of the app.
         .options(Options::new().max_message_size(20));
@@ -257,7 +275,7 @@ async fn the_request_is_there_for_derives_and_handlers<R: TestRuntime>() {
                 format!("{:?} {:?}", ctx.query("q"), ctx.query("nothing")),
                 format!("{:?} {:?}", ctx.cookie("session"), ctx.cookie("nothing")),
                 ctx.uri().to_string(),
-                ctx.remote_addr().to_string(),
+                ctx.peer().to_string(),
             ]))
         })
         .ws("/chat/:room/*", |route| {
@@ -272,7 +290,7 @@ async fn the_request_is_there_for_derives_and_handlers<R: TestRuntime>() {
                         format!("{:?}", ws.header("X-TWICE")),
                         format!("{:?}", ws.header("x-nothing")),
                         ws.uri().to_string(),
-                        ws.remote_addr().to_string(),
+                        ws.peer().to_string(),
                         format!("{:?}", ws.protocol()),
                     ]);
                 }

@@ -14,7 +14,7 @@ use crate::{
     support::{
         Client, Events, NOWHERE, TestRuntime,
         frame::{self, Frame, TEXT},
-        in_memory,
+        handshake, in_memory,
         pipe::pipe,
         raw::{ACCEPT, KEY, Raw},
         request::Request,
@@ -43,7 +43,7 @@ fn service() -> Service {
                 .protocols(["v1"])
                 .open(async |ws: Ws<_>| {
                     let user: &String = ws.get();
-                    let _ = ws.send(format!("hello {user} from {}", ws.remote_addr())).await;
+                    let _ = ws.send(format!("hello {user} from {}", ws.peer())).await;
                 })
                 .message(async |ws, msg| {
                     let _ = ws.send(msg).await;
@@ -106,14 +106,14 @@ fn request(path: &str) -> HttpRequest<&'static str> {
 
 async fn a_handshake_parsed_elsewhere_is_answered<R: TestRuntime>() {
     let service = service();
-    let accepted = service.handshake(request("/echo?user=ada"), NOWHERE).await.unwrap();
+    let accepted = handshake(&service, request("/echo?user=ada"), NOWHERE).await.unwrap();
     assert_eq!(accepted.response().status(), 101);
     assert_eq!(accepted.response().headers()["sec-websocket-accept"], ACCEPT);
     assert_eq!(accepted.response().headers()["sec-websocket-protocol"], "v1");
     assert_eq!(accepted.response().headers()["upgrade"], "websocket");
 
     let refused = async |request: HttpRequest<&'static str>| {
-        service.handshake(request, NOWHERE).await.map(drop).unwrap_err()
+        handshake(&service, request, NOWHERE).await.map(drop).unwrap_err()
     };
     let rejected = refused(request("/echo?user=eve")).await;
     assert_eq!((rejected.status().as_u16(), &rejected.body()[..]), (403, &b"not you\n"[..]));
@@ -143,7 +143,7 @@ async fn an_upgraded_connection_begins_with_what_was_read_ahead<R: TestRuntime>(
     let service = service();
     let bytes = [frame::masked(TEXT, b"one"), frame::masked(TEXT, &[b'2'; 70_000])].concat();
     for cut in [0, 1, 5, bytes.len() - 70_000, bytes.len() - 1, bytes.len()] {
-        let accepted = service.handshake(request("/echo"), NOWHERE).await.unwrap();
+        let accepted = handshake(&service, request("/echo"), NOWHERE).await.unwrap();
         let mut raw = upgraded::<R>(accepted, &bytes[..cut]);
         assert_eq!(raw.frame().await, Frame::text("hello  from 127.0.0.1:7"));
         raw.send(&bytes[cut..]).await;
@@ -156,18 +156,18 @@ async fn an_upgraded_connection_begins_with_what_was_read_ahead<R: TestRuntime>(
 
 async fn an_accepted_handshake_counts_until_it_is_dropped<R: TestRuntime>() {
     let service = service();
-    let accepted = service.handshake(request("/echo"), NOWHERE).await.unwrap();
+    let accepted = handshake(&service, request("/echo"), NOWHERE).await.unwrap();
     assert_eq!(service.handle().connections(), 1);
     drop(accepted);
     assert_eq!(service.handle().connections(), 0);
     // Shut down between the handshake and the connection: it is closed at once.
-    let accepted = service.handshake(request("/echo"), NOWHERE).await.unwrap();
+    let accepted = handshake(&service, request("/echo"), NOWHERE).await.unwrap();
     service.handle().shutdown();
     let mut raw = upgraded::<R>(accepted, b"");
     while raw.frame().await.close_code() != Some(1001) {}
     raw.send(frame::close(1001)).await;
     assert_eq!(raw.try_frame().await, None);
-    let refused = service.handshake(request("/echo"), NOWHERE).await.map(drop).unwrap_err();
+    let refused = handshake(&service, request("/echo"), NOWHERE).await.map(drop).unwrap_err();
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
 }

@@ -7,8 +7,8 @@ use std::{
 
 use async_tungstenite::tungstenite::Bytes;
 use axeom_ws::{
-    App, CloseCode, CloseFrame, ConnectionError, Handler, HandlerResult, Message, Socket,
-    SocketEvent, Utf8Bytes, With, Ws,
+    App, BoxError, CloseCode, CloseFrame, ConnectionError, Event, Handler, HandlerResult, Message,
+    Socket, Utf8Bytes, Ws, context::With,
 };
 use futures::{
     StreamExt,
@@ -163,7 +163,7 @@ async fn a_loop_sees_every_event_and_then_none<R: TestRuntime>() {
             let tell = tell.clone();
             async move {
                 while let Some(event) = socket.recv().await {
-                    if let SocketEvent::Message(msg) = &event {
+                    if let Event::Message(msg) = &event {
                         socket.send(msg.clone()).await.unwrap();
                     }
                     tell(Some(event));
@@ -192,18 +192,20 @@ async fn a_loop_sees_every_event_and_then_none<R: TestRuntime>() {
     assert_eq!(frames[2].close_code(), Some(4001));
     assert_eq!(frames[3..], [Frame::new(PONG, "p")]);
     for expected in [
-        Some(SocketEvent::Message("one".into())),
-        Some(SocketEvent::Ping(b"p"[..].into())),
-        Some(SocketEvent::Message("two".into())),
-        Some(SocketEvent::Pong(b"q"[..].into())),
-        Some(SocketEvent::Close(CloseFrame::new(4001, "bye"))),
+        Some(Event::Message("one".into())),
+        Some(Event::Ping(b"p"[..].into())),
+        Some(Event::Message("two".into())),
+        Some(Event::Pong(b"q"[..].into())),
+        Some(Event::Close(CloseFrame::new(4001, "bye"))),
         None,
     ] {
         assert_eq!(events.next().await, expected);
     }
-    // Lost connections end with an event, too.
+    // A loop is told what ended its connection, too.
     drop(server.upgraded::<R>("/").await);
-    let expected = SocketEvent::Close(CloseFrame::new(1006, ""));
+    let error = events.next().await;
+    assert!(matches!(error, Some(Event::Error(ConnectionError::Io(_)))), "{error:?}");
+    let expected = Event::Close(CloseFrame::new(1006, ""));
     assert_eq!(events.next().await, Some(expected));
     assert_eq!(events.next().await, None);
 }
@@ -211,7 +213,7 @@ async fn a_loop_sees_every_event_and_then_none<R: TestRuntime>() {
 async fn a_loop_that_returns_closes_with_1000<R: TestRuntime>() {
     let app = App::new().ws("/", |route| {
         route.socket(async |mut socket: Socket| {
-            let Some(SocketEvent::Message(msg)) = socket.recv().await else { return };
+            let Some(Event::Message(msg)) = socket.recv().await else { return };
             let _ = socket.send(msg).await;
         })
     });
@@ -229,7 +231,7 @@ async fn a_loop_that_fails_closes_with_1011<R: TestRuntime>() {
             assert_ne!(socket.param("how"), "at-once", "secret");
             async move {
                 assert_ne!(socket.param("how"), "panic", "secret");
-                Err::<(), _>("secret")
+                Err::<(), BoxError>("secret".into())
             }
         })
     });
@@ -247,7 +249,7 @@ async fn a_loop_may_hand_its_socket_to_another_task<R: TestRuntime>() {
             let (end, ended) = oneshot::channel();
             R::default().spawn(async move {
                 while let Some(event) = socket.recv().await {
-                    if let SocketEvent::Message(msg) = event {
+                    if let Event::Message(msg) = event {
                         let _ = socket.send(msg).await;
                     }
                 }
@@ -288,7 +290,7 @@ async fn a_socket_that_outlives_its_loop_is_told_of_the_end<R: TestRuntime>() {
     let server = TestServer::start::<R, _>(app).await;
     let mut client = server.connect::<R>("/").await;
     assert_eq!(client.closed().await, Some((1000, String::new())));
-    let expected = SocketEvent::Close(CloseFrame::new(1000, ""));
+    let expected = Event::Close(CloseFrame::new(1000, ""));
     assert_eq!(events.next().await, Some(expected));
     assert_eq!(events.next().await, None);
 }
@@ -305,7 +307,7 @@ async fn a_loop_may_wait_for_other_things_too<R: TestRuntime>() {
                     let message = {
                         let event = pin!(socket.recv());
                         match select(event, feed.next()).await {
-                            Either::Left((Some(SocketEvent::Message(msg)), _)) => msg,
+                            Either::Left((Some(Event::Message(msg)), _)) => msg,
                             Either::Left(_) => return,
                             Either::Right((news, _)) => Message::from(news.unwrap()),
                         }

@@ -149,7 +149,7 @@ async fn a_large_head_is_refused_before_it_ends<R: TestRuntime>() {
 }
 
 async fn the_limits_themselves_are_allowed<R: TestRuntime>() {
-    let limits = HeadLimits { size: 512, headers: 7, request_line: 100 };
+    let limits = HeadLimits::new().size(512).headers(7).request_line(100);
     let server = TestServer::start::<R, _>(app().head_limits(limits)).await;
     // Five headers are there already.
     let good = Request::get("/chat").and("X-Sixth: 6").and("X-Seventh: ");

@@ -230,9 +230,12 @@ async fn a_route_may_turn_a_deadline_off<R: TestRuntime>() {
     let app = App::new()
         .options(Options::new().max_lifetime(SOON).idle_timeout(SOON))
         .ws("/lasting", |route| {
-            route
-                .options(Options::new().max_lifetime(None).idle_timeout(None))
-                .message(async |ws: Ws, msg| ws.send(msg).await)
+            route.options(Options::new().max_lifetime(None).idle_timeout(None)).message(
+                async |ws, msg| {
+                    ws.send(msg).await?;
+                    Ok(())
+                },
+            )
         })
         .ws("/passing", |route| {
             route.close(move |_, code, _| {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use axeom_ws::{App, CloseCode, Closed, Message, Options, TrySendError, Ws};
+use axeom_ws::{App, CloseCode, Closed, Options, TrySendError, Ws};
 use futures::{FutureExt, channel::oneshot};
 
 use super::messages::echo;
@@ -403,7 +403,7 @@ async fn a_handle_outlives_its_connection<R: TestRuntime>() {
     assert_eq!(ws.send("late").await, Err(Closed));
     assert_eq!(ws.ready().await, Err(Closed));
     assert_eq!(ws.ping("late"), Err(Closed));
-    assert_eq!(ws.try_send("late"), Err(TrySendError::Closed(Message::from("late"))));
+    assert_eq!(ws.try_send("late"), Err(TrySendError::Closed("late".into())));
     assert_eq!(ws.buffered_amount(), 0);
     assert!(ws.is_closed());
     ws.close(CloseCode::NORMAL, "again");

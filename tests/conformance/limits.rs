@@ -16,9 +16,9 @@ use super::{handshake::assert_refused, messages::echo};
 use crate::{
     on_every_runtime,
     support::{
-        NOWHERE, TestRuntime, TestServer,
+        NOWHERE, TestRuntime, TestServer, chain,
         frame::{self, BINARY, Frame, TEXT},
-        in_memory_from,
+        handshake, in_memory_from,
         raw::{Raw, Response},
         request::Request,
         until,
@@ -160,13 +160,13 @@ async fn an_accepted_handshake_takes_a_place_until_it_is_dropped<R: TestRuntime>
             .body(())
             .unwrap()
     };
-    let accepted = service.handshake(request(), NOWHERE).await.unwrap();
+    let accepted = handshake(&service, request(), NOWHERE).await.unwrap();
     assert_eq!(service.handle().connections(), 1);
-    let refused = service.handshake(request(), NOWHERE).await.unwrap_err();
+    let refused = handshake(&service, request(), NOWHERE).await.unwrap_err();
     assert_eq!(refused.status(), 503);
     drop(accepted);
     assert_eq!(service.handle().connections(), 0);
-    service.handshake(request(), NOWHERE).await.unwrap();
+    handshake(&service, request(), NOWHERE).await.unwrap();
 }
 
 fn from(ip: &str, port: u16) -> SocketAddr {
@@ -295,8 +295,9 @@ fn an_option_that_cannot_be_is_refused_wherever_it_is_set() {
         let in_group = App::new()
             .group("/group", |group| group.options(options.clone()).ws("/bad", |route| route));
         for (app, path) in [(on_route, "/bad"), (in_group, "/group/bad")] {
-            let error = app.build().unwrap_err().to_string();
-            assert!(error.contains(&format!("route {path}: option {name}")), "{error}");
+            let error = chain(&app.build().unwrap_err());
+            let says = format!("route {path} cannot be used: option {name}");
+            assert!(error.contains(&says), "{error}");
         }
     }
     // A route may set right what its app has wrong.

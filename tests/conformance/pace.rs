@@ -15,7 +15,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use axeom_ws::{App, Ws};
+use axeom_ws::{App, Io, Ws};
 use futures::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -155,7 +155,7 @@ fn settle(task: &mut Pin<&mut impl Future<Output = ()>>, mut enough: impl FnMut(
 fn assert_bounded<R: TestRuntime>(app: App, flood: Flood, messages: usize) {
     let bound = BOUND + messages * flood.0.frames.len();
     let service = app.build().unwrap();
-    let mut task = pin!(service.serve_stream(R::default(), flood.clone(), NOWHERE));
+    let mut task = pin!(service.serve_transport(R::default(), Io::new(flood.clone()), NOWHERE));
     settle(&mut task, || flood.sent() > 4 * bound);
     assert!(flood.sent() < bound, "{} bytes were read", flood.sent());
     assert!(flood.sent() > 1000, "the flood has not begun");
@@ -218,7 +218,7 @@ async fn unanswered_pings_are_answered_once_with_the_latest<R: TestRuntime>() {
     let service = app.build().unwrap();
     let pings: Vec<_> = (0..=255).flat_map(|n| frame::masked(PING, &[n])).collect();
     let flood = Flood::of(pings, true);
-    let mut task = pin!(service.serve_stream(R::default(), flood.clone(), NOWHERE));
+    let mut task = pin!(service.serve_transport(R::default(), Io::new(flood.clone()), NOWHERE));
     // Pings that nobody reads the answers of cost nothing, however many they are.
     settle(&mut task, || flood.sent() > 1 << 17);
     assert!(flood.sent() > 1 << 17, "a ping is nothing to wait for");

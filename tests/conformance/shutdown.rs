@@ -235,8 +235,11 @@ async fn two_servers_of_one_process_end_apart<R: TestRuntime>() {
 
 async fn a_port_in_use_is_an_error<R: TestRuntime>() {
     let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let error = Server::<R>::bind(taken.local_addr().unwrap()).await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    let taken = taken.local_addr().unwrap();
+    let error = Server::<R>::bind(taken).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot listen on {taken}"));
+    let ServeError::Bind { source, .. } = error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), io::ErrorKind::AddrInUse);
 }
 
 async fn an_app_that_cannot_be_built_is_an_error<R: TestRuntime>() {

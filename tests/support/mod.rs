@@ -2,6 +2,7 @@
 //! speaks in bytes.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
+pub mod client_end;
 pub mod deflate;
 pub mod frame;
 pub mod pipe;
@@ -21,9 +22,14 @@ use std::{
 
 use async_tungstenite::{
     WebSocketStream,
-    tungstenite::{self, Message, client::IntoClientRequest, handshake::client::Response},
+    tungstenite::{
+        self, Message, client::IntoClientRequest, handshake::client::Response as ClientResponse,
+    },
 };
-use axeom_ws::{Accepted, App, Runtime, ServeError, Server, ServerHandle, Service};
+use axeom_ws::{
+    Accepted, Answer, App, AppHandle, Bytes, Runtime, ServeError, Server, Service,
+    http::{Request, Response},
+};
 use futures::{
     AsyncRead, AsyncWrite, StreamExt,
     channel::{mpsc, oneshot},
@@ -47,7 +53,7 @@ pub trait TestRuntime: Runtime + Default {
     fn connect(
         request: tungstenite::handshake::client::Request,
     ) -> impl Future<
-        Output = Result<(WebSocketStream<Self::Connection>, Response), tungstenite::Error>,
+        Output = Result<(WebSocketStream<Self::Connection>, ClientResponse), tungstenite::Error>,
     > + Send;
 
     /// A plain TCP connection.
@@ -91,6 +97,25 @@ pub fn in_memory_from<R: TestRuntime>(service: &Service, from: SocketAddr, capac
     let (client, server) = pipe::pipe_of(capacity);
     R::default().spawn(R::serve_stream(service.clone(), server, from));
     Raw::new(client)
+}
+
+/// What a service makes of a request: a connection to run, or a response.
+pub async fn handshake<B>(
+    service: &Service,
+    request: Request<B>,
+    from: SocketAddr,
+) -> Result<Accepted, Response<Bytes>> {
+    match service.respond(request, from).await {
+        Answer::Upgrade(accepted) => Ok(accepted),
+        Answer::Response(response) => Err(response),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What an error says, and all that caused it.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Waits for what no event tells, giving way to all other tasks in between.
@@ -158,7 +183,7 @@ macro_rules! on_every_runtime {
 /// A server with one app, on a port of its own. It shuts down when dropped.
 pub struct TestServer {
     pub addr: SocketAddr,
-    pub handle: ServerHandle,
+    pub handle: AppHandle,
     /// What `serve` returned, once it did.
     pub ended: oneshot::Receiver<Result<(), ServeError>>,
 }
@@ -202,7 +227,7 @@ impl TestServer {
         &self,
         path: &str,
         headers: &[(&'static str, &str)],
-    ) -> Result<(Client<R>, Response), tungstenite::Error> {
+    ) -> Result<(Client<R>, ClientResponse), tungstenite::Error> {
         let mut request = self.url(path).into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().append(*name, value.parse().unwrap());

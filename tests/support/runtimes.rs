@@ -8,7 +8,12 @@ macro_rules! test_runtime {
     ) => {
         #[cfg(feature = $feature)]
         mod $client {
-            use std::{future::Future, io, net::SocketAddr, time::Duration};
+            use std::{
+                future::Future,
+                io,
+                net::SocketAddr,
+                time::{Duration, Instant},
+            };
 
             use async_tungstenite::{
                 WebSocketStream,
@@ -20,13 +25,13 @@ macro_rules! test_runtime {
             use axeom_ws::{Accepted, Runtime, Service};
             use futures::{AsyncRead, AsyncWrite};
 
-            use super::super::pipe::End;
+            use super::super::{client_end::ClientEnd, pipe::End};
 
             #[derive(Clone, Default)]
             pub struct $name($adapter);
 
             impl Runtime for $name {
-                type Stream = <$adapter as Runtime>::Stream;
+                type Transport = <$adapter as Runtime>::Transport;
                 type Listener = <$adapter as Runtime>::Listener;
 
                 async fn bind(&self, addr: SocketAddr) -> io::Result<Self::Listener> {
@@ -39,6 +44,10 @@ macro_rules! test_runtime {
 
                 fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
                     self.0.sleep(duration)
+                }
+
+                fn now(&self) -> Instant {
+                    self.0.now()
                 }
             }
 
@@ -94,7 +103,7 @@ test_runtime! {
     },
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::tokio::net::TcpStream::connect(addr).await.unwrap();
-        axeom_ws::tokio::Stream::promote(stream)
+        ClientEnd(axeom_ws::tokio::promote(stream))
     },
     listener: |listener| ::tokio::net::TcpListener::from_std(listener).unwrap()
 }
@@ -105,7 +114,7 @@ test_runtime! {
     block_on: ::async_std::task::block_on,
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::async_std::net::TcpStream::connect(addr).await.unwrap();
-        axeom_ws::async_std::Stream::promote(stream)
+        ClientEnd(axeom_ws::async_std::promote(stream))
     },
     listener: ::async_std::net::TcpListener::from
 }
@@ -116,7 +125,7 @@ test_runtime! {
     block_on: ::smol::block_on,
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::smol::Async::<std::net::TcpStream>::connect(addr).await.unwrap();
-        axeom_ws::smol::Stream::promote(stream)
+        ClientEnd(axeom_ws::smol::promote(stream))
     },
     listener: |listener| ::smol::Async::<std::net::TcpListener>::new(listener).unwrap()
 }

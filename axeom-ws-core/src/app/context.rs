@@ -1,9 +1,4 @@
-use std::{
-    borrow::Cow,
-    fmt,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
@@ -11,37 +6,53 @@ use super::{
     layers::FoundIn,
     request::{self, Params},
 };
+use crate::{
+    runtime::Peer,
+    sync::{Mutex, lock},
+};
 
 /// A handshake under way, as a derive or guard sees it: the request, the values
 /// derived so far, and the headers that will go out with the 101.
 ///
 /// Cheap to clone.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, Context, Rejection};
+///
+/// async fn language(ctx: Context) -> Result<String, Rejection> {
+///     let asked = ctx.query("lang").or(ctx.cookie("lang").map(Into::into));
+///     Ok(asked.unwrap_or("en".into()).into_owned())
+/// }
+///
+/// let app = App::new().derive(language);
+/// # let _ = app;
+/// ```
 pub struct Context<D = ()> {
     handshake: Arc<Handshake>,
     data: D,
 }
 
 /// What all derives of one handshake share.
-pub(crate) struct Handshake {
-    pub(crate) request: Request<()>,
-    pub(crate) params: Params,
-    pub(crate) remote_addr: SocketAddr,
+pub(super) struct Handshake {
+    pub(super) request: Request<()>,
+    pub(super) params: Params,
+    pub(super) peer: Peer,
     response_headers: Mutex<HeaderMap>,
 }
 
 impl Handshake {
-    pub(crate) fn new(request: Request<()>, params: Params, remote_addr: SocketAddr) -> Self {
-        Self { request, params, remote_addr, response_headers: Mutex::default() }
+    pub(super) fn new(request: Request<()>, params: Params, peer: Peer) -> Self {
+        Self { request, params, peer, response_headers: Mutex::default() }
     }
 
-    pub(crate) fn take_response_headers(&self) -> HeaderMap {
-        let mut headers = self.response_headers.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *headers)
+    pub(super) fn take_response_headers(&self) -> HeaderMap {
+        std::mem::take(&mut *lock(&self.response_headers))
     }
 }
 
 impl<D> Context<D> {
-    pub(crate) fn new(handshake: Arc<Handshake>, data: D) -> Self {
+    pub(super) fn new(handshake: Arc<Handshake>, data: D) -> Self {
         Self { handshake, data }
     }
 
@@ -69,38 +80,38 @@ impl<D> Context<D> {
         self.handshake.request.headers()
     }
 
-    /// The first cookie of this name that the client sent (RFC 6265 §5.4).
+    /// The first cookie of this name that the client sent (RFC 6265 §5.4); `None` if it is
+    /// missing or not text.
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        self.headers()
-            .get_all(http::header::COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .find_map(|(key, value)| (key == name).then_some(value))
+        let cookies = self.headers().get_all(http::header::COOKIE).iter();
+        request::cookie(cookies.map(HeaderValue::as_bytes), name)
     }
 
     /// The request's URI.
-    pub fn uri(&self) -> &Uri {
-        self.handshake.request.uri()
+    pub fn uri(&self) -> Uri {
+        self.handshake.request.uri().clone()
     }
 
-    /// A parameter of the route's path, decoded; empty if the route has none of this
-    /// name. The tail that a `*` matched has the name `*`.
+    /// A parameter of the route's path, decoded. The tail that a `*` matched has the name
+    /// `*`. Every parameter of the route has a value, if only an empty one for the tail; a
+    /// name that the route does not have gives an empty text too, and is logged as an error.
     pub fn param(&self, name: &str) -> &str {
         self.handshake.params.get(name)
     }
 
-    /// The first value of a query parameter, decoded.
-    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
-        let query = self.uri().query()?;
-        let mut pairs = form_urlencoded::parse(query.as_bytes());
-        pairs.find_map(|(key, value)| (key == name).then_some(value))
+    /// The parameters of the route's path, by name, in the order of the path.
+    pub fn params(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.handshake.params.iter()
     }
 
-    /// The client's address.
-    pub fn remote_addr(&self) -> SocketAddr {
-        self.handshake.remote_addr
+    /// The first value of a query parameter, decoded; `None` if it is missing or not text.
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        request::query(self.handshake.request.uri().query()?, name)
+    }
+
+    /// Who is on the other end.
+    pub fn peer(&self) -> Peer {
+        self.handshake.peer
     }
 
     /// Adds a header to the 101 response, such as `Set-Cookie`. A header of the
@@ -119,9 +130,7 @@ impl<D> Context<D> {
             tracing::warn!(%name, "this response header belongs to the handshake; it is ignored");
             return;
         }
-        let mut headers =
-            self.handshake.response_headers.lock().unwrap_or_else(PoisonError::into_inner);
-        headers.append(name, value);
+        lock(&self.handshake.response_headers).append(name, value);
     }
 }
 
@@ -134,8 +143,8 @@ impl<D: Clone> Clone for Context<D> {
 impl<D> fmt::Debug for Context<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
-            .field("uri", self.uri())
-            .field("remote_addr", &self.remote_addr())
+            .field("uri", self.handshake.request.uri())
+            .field("peer", &self.peer())
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,13 @@ use std::{
 use bytes::Bytes;
 use pin_project::pin_project;
 
-use crate::{BoxError, CloseCode, ConnectionError, Message, Utf8Bytes, Ws};
+use super::ws::Ws;
+use crate::{
+    close::CloseCode,
+    error::{BoxError, ConnectionError},
+    message::Message,
+    utf8::Utf8Bytes,
+};
 
 /// What a handler's method returns. An error closes the connection with 1011.
 pub type HandlerResult = Result<(), BoxError>;
@@ -22,11 +28,12 @@ pub type HandlerResult = Result<(), BoxError>;
 /// nothing.
 ///
 /// ```
-/// use axeom_ws_core::{App, Handler, HandlerResult, Message, Ws};
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, Handler, HandlerResult, Message, Ws};
 ///
 /// struct Counter;
 ///
-/// impl Handler<()> for Counter {
+/// impl Handler for Counter {
 ///     type Session = u64;
 ///
 ///     fn session(&self, _ws: &Ws) -> u64 {
@@ -42,7 +49,7 @@ pub type HandlerResult = Result<(), BoxError>;
 /// let app = App::new().ws("/count", |route| route.handler(Counter));
 /// # let _ = app;
 /// ```
-pub trait Handler<D>: Send + Sync + 'static {
+pub trait Handler<D = ()>: Send + Sync + 'static {
     /// What a connection keeps between events.
     type Session: Send + 'static;
 
@@ -126,13 +133,15 @@ pub trait Handler<D>: Send + Sync + 'static {
     }
 }
 
-/// What a handler closure may return: nothing, or a `Result` whose error closes the
+/// What a handler closure may return: nothing, or a [`HandlerResult`], whose error closes the
 /// connection with 1011.
+///
+/// The error is one type, so that `?` works on any error and the closure may end with `Ok(())`.
 #[diagnostic::on_unimplemented(
-    message = "a handler returns `()` or `Result<(), E>`, not `{Self}`",
+    message = "a handler returns `()` or `Result<(), BoxError>`, not `{Self}`",
     note = "end the handler with a semicolon, or with `Ok(())`"
 )]
-pub trait Outcome {
+pub trait Outcome: sealed::Outcome {
     /// As a result.
     fn into_result(self) -> HandlerResult;
 }
@@ -143,26 +152,39 @@ impl Outcome for () {
     }
 }
 
-impl<E: Into<BoxError>> Outcome for Result<(), E> {
+impl Outcome for HandlerResult {
     fn into_result(self) -> HandlerResult {
-        self.map_err(Into::into)
+        self
     }
 }
 
 /// One closure of a route.
-pub trait Callback<Args>: Send + Sync + 'static {
+pub trait Callback<Args>: sealed::Callback<Args> + Send + Sync + 'static {
     /// Calls it.
     fn call(&self, args: Args) -> impl Future<Output = HandlerResult> + Send;
 }
 
-/// A closure's future. `map` of `futures` would watch over when that is dropped.
+mod sealed {
+    use super::HandlerResult;
+
+    pub trait Outcome {}
+
+    impl Outcome for () {}
+
+    impl Outcome for HandlerResult {}
+
+    pub trait Callback<Args> {}
+}
+
+/// The future of a closure, whose outcome is made a result. `map` of `futures` would watch
+/// over when that is dropped.
 #[pin_project]
-struct Called<F> {
+struct IntoResult<F> {
     #[pin]
     future: F,
 }
 
-impl<F> Future for Called<F>
+impl<F> Future for IntoResult<F>
 where
     F: Future<Output: Outcome>,
 {
@@ -178,6 +200,8 @@ where
 #[derive(Debug, Clone, Copy)]
 pub struct Unset;
 
+impl<Args> sealed::Callback<Args> for Unset {}
+
 impl<Args: Send> Callback<Args> for Unset {
     fn call(&self, _: Args) -> impl Future<Output = HandlerResult> + Send {
         std::future::ready(Ok(()))
@@ -186,6 +210,8 @@ impl<Args: Send> Callback<Args> for Unset {
 
 macro_rules! callback {
     ($($arg:ident)+) => {
+        impl<F, Fut, $($arg),+> sealed::Callback<($($arg,)+)> for F where F: Fn($($arg),+) -> Fut {}
+
         impl<F, Fut, $($arg),+> Callback<($($arg,)+)> for F
         where
             F: Fn($($arg),+) -> Fut + Send + Sync + 'static,
@@ -196,7 +222,7 @@ macro_rules! callback {
             fn call(&self, args: ($($arg,)+)) -> impl Future<Output = HandlerResult> + Send {
                 #[allow(non_snake_case)]
                 let ($($arg,)+) = args;
-                Called { future: self($($arg),+) }
+                IntoResult { future: self($($arg),+) }
             }
         }
     };

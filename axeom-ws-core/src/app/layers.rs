@@ -46,7 +46,7 @@ impl<T, D> Deref for With<T, D> {
     label = "`{T}` is missing here",
     note = "add `.decorate(..)` or `.derive(..)` with a value of type `{T}` before the route, in the app or the group"
 )]
-pub trait Get<T, Index> {
+pub trait Get<T, Index>: Sealed {
     /// The value.
     fn get(&self) -> &T;
 }
@@ -58,7 +58,7 @@ pub trait Get<T, Index> {
     label = "`{Self}` is missing here",
     note = "add `.decorate(..)` or `.derive(..)` with a value of type `{Self}` before the route, in the app or the group"
 )]
-pub trait FoundIn<D, Index> {
+pub trait FoundIn<D, Index>: sealed::Found<D, Index> {
     /// The value.
     fn found_in(data: &D) -> &Self;
 }
@@ -71,6 +71,22 @@ where
         data.get()
     }
 }
+
+mod sealed {
+    use super::Get;
+
+    /// A context.
+    pub trait Sealed {}
+
+    /// A value in a context.
+    pub trait Found<D, Index> {}
+
+    impl<T, D: Get<T, Index>, Index> Found<D, Index> for T {}
+}
+
+use sealed::Sealed;
+
+impl<T, D> Sealed for With<T, D> {}
 
 /// The index of the newest value.
 #[derive(Debug)]
@@ -93,4 +109,34 @@ where
     fn get(&self) -> &T {
         self.rest.get()
     }
+}
+
+/// Spells the type of a context by its values, the newest first.
+///
+/// `context![User, Db]` is `With<User, With<Db, ()>>`: what handlers have after
+/// `.decorate(db).derive(..)`, with a derive that makes a `User`.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, Ws, context};
+///
+/// struct Db;
+/// struct User;
+///
+/// async fn open(ws: Ws<context![User, Db]>) {
+///     let (_db, _user): (&Db, &User) = (ws.get(), ws.get());
+/// }
+///
+/// let app = App::new()
+///     .decorate(Db)
+///     .derive(async |_| Ok(User))
+///     .ws("/", |route| route.open(open));
+/// # let _ = app;
+/// ```
+#[macro_export]
+macro_rules! context {
+    () => { () };
+    ($newest:ty $(, $before:ty)* $(,)?) => {
+        $crate::context::With<$newest, $crate::context!($($before),*)>
+    };
 }

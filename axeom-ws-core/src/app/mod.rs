@@ -1,37 +1,55 @@
-//! What a user builds: an app of routes, and the context their handlers get.
+//! What users build and hold: an app of routes, the context that their handlers get, handles to
+//! connections, and what runs handlers.
 
+mod accepted;
+mod catch;
 mod context;
+mod derive;
+mod group;
 mod handler;
+#[cfg(feature = "json")]
+mod json;
 mod layers;
+#[cfg(all(test, loom))]
+mod loom_model;
 mod rejection;
 mod request;
 mod route;
 mod router;
+mod run;
+mod scope;
 mod service;
+mod socket;
+mod ws;
 
-use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http::{Request, Response};
 
-pub(crate) use self::request::RequestInfo;
+#[cfg(feature = "json")]
+pub use self::json::SendJsonError;
 pub use self::{
+    accepted::{Accepted, Answer},
     context::Context,
+    group::Group,
     handler::{Callback, Callbacks, Handler, HandlerResult, NoCallbacks, Outcome, Unset},
     layers::{FoundIn, Get, Here, There, With},
     rejection::Rejection,
-    route::{Connection, Endpoint, Handled, Route, SocketLoop},
-    service::{Accepted, Service},
+    route::{Endpoint, Handled, Route, SocketLoop},
+    service::{IntoService, Service},
+    socket::Socket,
+    ws::Ws,
 };
 use self::{
-    context::Handshake,
-    service::{ErasedEndpoint, Fallback, Gate, Mounted},
+    scope::Scope,
+    service::{AdmissionLimits, Fallback},
 };
 use crate::{
-    AppError, Options, ServerHandle,
+    error::AppError,
     handshake::HeadLimits,
-    registry::{Capacity, Hub},
+    hub::{AppHandle, Connections},
+    options::Options,
 };
 
 /// An app: WebSocket routes, and the context that their handlers share.
@@ -40,7 +58,8 @@ use crate::{
 /// it, for the routes that come after.
 ///
 /// ```
-/// use axeom_ws_core::{App, Rejection};
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, Rejection};
 ///
 /// struct Names(Vec<&'static str>);
 /// struct User { name: String }
@@ -49,20 +68,21 @@ use crate::{
 ///     .decorate(Names(vec!["ada", "grace"]))
 ///     .derive(async |ctx| {
 ///         let known: &Names = ctx.get();
-///         let name = ctx.header("x-user").ok_or(Rejection::unauthorized("Bearer"))?;
-///         if !known.0.contains(&name) {
+///         let name = ctx.query("name").ok_or(Rejection::bad_request("add ?name= to the URL"))?;
+///         if !known.0.contains(&&*name) {
 ///             return Err(Rejection::forbidden("nobody knows you"));
 ///         }
-///         Ok(User { name: name.to_owned() })
+///         Ok(User { name: name.into_owned() })
 ///     })
 ///     .ws("/chat/:room", |route| {
 ///         route
 ///             .open(async |ws| {
-///                 ws.subscribe(ws.param("room"));
-///                 let _ = ws.send(format!("Welcome, {}", ws.data().name)).await;
+///                 let user: &User = ws.get();
+///                 ws.subscribe(format!("room/{}", ws.param("room")));
+///                 let _ = ws.send(format!("Welcome, {}", user.name)).await;
 ///             })
 ///             .message(async |ws, msg| {
-///                 ws.publish(ws.param("room"), msg);
+///                 ws.publish(format!("room/{}", ws.param("room")), msg);
 ///             })
 ///     });
 /// # let _ = app;
@@ -71,27 +91,29 @@ use crate::{
 /// Handlers that need a value which no derive adds do not compile:
 ///
 /// ```compile_fail
-/// use axeom_ws_core::App;
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::App;
 ///
 /// struct Db;
 /// App::new().ws("/", |route| route.open(async |ws| { let db: &Db = ws.get(); }));
 /// ```
+#[must_use = "an app does nothing until it is served"]
 pub struct App<D = ()> {
-    context: Arc<dyn BuildContext<D>>,
-    prefix: String,
-    routes: Vec<Mounted>,
-    options: Options,
-    hub: Arc<Hub>,
+    scope: Scope<D>,
+    connections: Arc<Connections>,
     fallback: Option<Fallback>,
-    head_limits: HeadLimits,
-    handshake_timeout: Duration,
-    capacity: Capacity,
+    limits: AdmissionLimits,
 }
 
 impl App {
     /// An app without routes.
     pub fn new() -> Self {
-        Self::within(Arc::new(NoContext), String::new(), Arc::default())
+        Self {
+            scope: Scope::new(),
+            connections: Arc::default(),
+            fallback: None,
+            limits: AdmissionLimits::default(),
+        }
     }
 }
 
@@ -102,26 +124,10 @@ impl Default for App {
 }
 
 impl<D: Clone + Send + Sync + 'static> App<D> {
-    fn within(context: Arc<dyn BuildContext<D>>, prefix: String, hub: Arc<Hub>) -> Self {
-        Self {
-            context,
-            prefix,
-            routes: Vec::new(),
-            options: Options::new(),
-            hub,
-            fallback: None,
-            head_limits: HeadLimits::default(),
-            handshake_timeout: Duration::from_secs(10),
-            capacity: Capacity::default(),
-        }
-    }
-
     /// Adds a value that all connections share, such as a database pool. Handlers of
     /// the routes that come after find it with `ws.get()`.
     pub fn decorate<T: Send + Sync + 'static>(self, value: T) -> App<With<T, D>> {
-        let context =
-            Arc::new(Decorated { before: Arc::clone(&self.context), value: value.into() });
-        self.with_context(context)
+        self.map(|scope| scope.decorate(value))
     }
 
     /// Adds a value that is derived for each handshake, for the routes that come after.
@@ -137,20 +143,17 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         F: Fn(Context<D>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, Rejection>> + Send,
     {
-        let context =
-            Arc::new(Derived { before: Arc::clone(&self.context), derive, result: PhantomData });
-        self.with_context(context)
+        self.map(|scope| scope.derive(derive))
     }
 
     /// Checks each handshake of the routes that come after, as [`derive`](Self::derive)
     /// but without a value.
-    pub fn guard<F, Fut>(mut self, guard: F) -> Self
+    pub fn guard<F, Fut>(self, guard: F) -> Self
     where
         F: Fn(Context<D>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), Rejection>> + Send,
     {
-        self.context = Arc::new(Guarded { before: self.context, guard });
-        self
+        self.map(|scope| scope.guard(guard))
     }
 
     /// Adds a WebSocket route.
@@ -159,29 +162,18 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// number of them; static segments go first, then `:name`, then `*`. A path that
     /// cannot be used, or that another route has, is an error when the app is built.
     pub fn ws<E: Endpoint<D>>(
-        mut self,
+        self,
         path: &str,
         route: impl FnOnce(Route<D>) -> Route<D, E>,
     ) -> Self {
-        let Route { endpoint, options, protocols, .. } = route(Route::new());
-        self.routes.push(Mounted {
-            path: join(&self.prefix, path),
-            options,
-            protocols,
-            endpoint: Arc::new(ErasedEndpoint::new(Arc::clone(&self.context), endpoint)),
-        });
-        self
+        self.map(|scope| scope.ws(path, route(Route::new())))
     }
 
     /// Adds routes under a common prefix. What the group derives, decorates, guards and
     /// sets as options stays inside.
-    pub fn group<D2>(mut self, prefix: &str, group: impl FnOnce(App<D>) -> App<D2>) -> Self {
-        let prefix = join(&self.prefix, prefix).trim_end_matches('/').to_owned();
-        let inner = App::within(Arc::clone(&self.context), prefix, Arc::clone(&self.hub));
-        let App { routes, options, fallback, .. } = group(inner);
-        self.routes.extend(routes.into_iter().map(|route| route.with_defaults(&options)));
-        self.fallback = fallback.or(self.fallback);
-        self
+    pub fn group<D2>(self, prefix: &str, group: impl FnOnce(Group<D>) -> Group<D2>) -> Self {
+        let inner = group(Group(self.scope.inner(prefix)));
+        self.map(|scope| scope.add(inner.0))
     }
 
     /// Adds whatever a function adds: routes, derives, decorators, options.
@@ -189,16 +181,14 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         plugin(self)
     }
 
-    /// How connections behave, on all routes of this app or group that do not say
-    /// otherwise.
-    pub fn options(mut self, options: Options) -> Self {
-        self.options = options.or(&self.options);
-        self
+    /// How connections behave, on all routes of this app that do not say otherwise.
+    pub fn options(self, options: Options) -> Self {
+        self.map(|scope| scope.options(options))
     }
 
     /// Answers plain GET and HEAD requests to paths that no route has, such as for the
     /// page that opens the WebSocket. Without it they get 404. The connection ends
-    /// after the response. One per app.
+    /// after the response. One per app: a second replaces the first.
     pub fn fallback<F, Fut, B>(mut self, fallback: F) -> Self
     where
         F: Fn(Request<()>) -> Fut + Send + Sync + 'static,
@@ -213,40 +203,38 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self
     }
 
-    /// How large a request head may be. Of the whole app: inside a group it has no effect.
-    /// Default 16 KiB, 100 headers, and 8 KiB for the
+    /// How large a request head may be. Default 16 KiB, 100 headers, and 8 KiB for the
     /// request line.
     pub fn head_limits(mut self, limits: HeadLimits) -> Self {
-        self.head_limits = limits;
+        self.limits.head = limits;
         self
     }
 
     /// How long a client may take to send its request head, and to read the answer. What
-    /// derives take is theirs to limit. Of the whole app: inside a group it has no effect.
-    /// Default 10 s.
+    /// derives take is theirs to limit. Default 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.handshake_timeout = timeout;
+        self.limits.handshake_timeout = timeout;
         self
     }
 
     /// The most connections at a time; a further handshake is answered with 503 and
-    /// `Retry-After`. Of the whole app: inside a group it has no effect. Default: no limit.
+    /// `Retry-After`. Default: no limit.
     pub fn max_connections(mut self, most: usize) -> Self {
-        self.capacity.all = Some(most);
+        self.limits.capacity.all = Some(most);
         self
     }
 
     /// The most connections at a time from one IP address; a further handshake is answered
-    /// with 503 and `Retry-After`. Of the whole app: inside a group it has no effect.
-    /// Default: no limit. Behind a proxy all connections have the proxy's address.
+    /// with 503 and `Retry-After`. Default: no limit. Behind a proxy all connections have the
+    /// proxy's address.
     pub fn max_connections_per_ip(mut self, most: usize) -> Self {
-        self.capacity.per_ip = Some(most);
+        self.limits.capacity.per_ip = Some(most);
         self
     }
 
     /// A handle to the app, before and while it is served.
-    pub fn handle(&self) -> ServerHandle {
-        ServerHandle(Arc::clone(&self.hub))
+    pub fn handle(&self) -> AppHandle {
+        AppHandle::new(Arc::clone(&self.connections))
     }
 
     /// The app, ready to serve connections.
@@ -254,123 +242,21 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// # Errors
     /// A path, option or subprotocol that cannot be used.
     pub fn build(self) -> Result<Service, AppError> {
-        let routes = self.routes.into_iter().map(|route| route.with_defaults(&self.options));
-        let gate = Gate {
-            head_limits: self.head_limits,
-            handshake_timeout: self.handshake_timeout,
-            capacity: self.capacity,
-        };
-        Service::new(routes, self.fallback, self.hub, gate)
+        let Self { scope, connections, fallback, limits } = self;
+        Service::new(scope.into_routes(), fallback, connections, limits)
     }
 
-    fn with_context<D2>(self, context: Arc<dyn BuildContext<D2>>) -> App<D2> {
-        App {
-            context,
-            prefix: self.prefix,
-            routes: self.routes,
-            options: self.options,
-            hub: self.hub,
-            fallback: self.fallback,
-            head_limits: self.head_limits,
-            handshake_timeout: self.handshake_timeout,
-            capacity: self.capacity,
-        }
+    fn map<D2>(self, change: impl FnOnce(Scope<D>) -> Scope<D2>) -> App<D2> {
+        let Self { scope, connections, fallback, limits } = self;
+        App { scope: change(scope), connections, fallback, limits }
     }
 }
 
 impl<D> fmt::Debug for App<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App")
-            .field("routes", &self.routes.iter().map(|route| &route.path).collect::<Vec<_>>())
-            .field("options", &self.options)
+            .field("routes", &self.scope.paths())
+            .field("options", self.scope.own_options())
             .finish_non_exhaustive()
-    }
-}
-
-fn join(prefix: &str, path: &str) -> String {
-    match (prefix, path) {
-        ("", path) => path.to_owned(),
-        (prefix, "/" | "") => prefix.to_owned(),
-        (prefix, path) => format!("{prefix}{path}"),
-    }
-}
-
-/// Makes the context of a connection from its handshake.
-pub(crate) trait BuildContext<D>: Send + Sync {
-    fn build<'a>(&'a self, handshake: &'a Arc<Handshake>) -> BoxFuture<'a, Result<D, Rejection>>;
-}
-
-struct NoContext;
-
-impl BuildContext<()> for NoContext {
-    fn build<'a>(&'a self, _: &'a Arc<Handshake>) -> BoxFuture<'a, Result<(), Rejection>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
-
-struct Decorated<T, D> {
-    before: Arc<dyn BuildContext<D>>,
-    value: Arc<T>,
-}
-
-impl<T, D> BuildContext<With<T, D>> for Decorated<T, D>
-where
-    T: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
-    fn build<'a>(
-        &'a self,
-        handshake: &'a Arc<Handshake>,
-    ) -> BoxFuture<'a, Result<With<T, D>, Rejection>> {
-        Box::pin(async move {
-            let before = self.before.build(handshake).await?;
-            Ok(With::new(Arc::clone(&self.value), before))
-        })
-    }
-}
-
-struct Derived<T, D, F> {
-    before: Arc<dyn BuildContext<D>>,
-    derive: F,
-    result: PhantomData<fn() -> T>,
-}
-
-impl<T, D, F, Fut> BuildContext<With<T, D>> for Derived<T, D, F>
-where
-    T: Send + Sync + 'static,
-    D: Clone + Send + Sync + 'static,
-    F: Fn(Context<D>) -> Fut + Send + Sync,
-    Fut: Future<Output = Result<T, Rejection>> + Send,
-{
-    fn build<'a>(
-        &'a self,
-        handshake: &'a Arc<Handshake>,
-    ) -> BoxFuture<'a, Result<With<T, D>, Rejection>> {
-        Box::pin(async move {
-            let before = self.before.build(handshake).await?;
-            let context = Context::new(Arc::clone(handshake), before.clone());
-            let value = (self.derive)(context).await?;
-            Ok(With::new(Arc::new(value), before))
-        })
-    }
-}
-
-struct Guarded<D, F> {
-    before: Arc<dyn BuildContext<D>>,
-    guard: F,
-}
-
-impl<D, F, Fut> BuildContext<D> for Guarded<D, F>
-where
-    D: Clone + Send + Sync + 'static,
-    F: Fn(Context<D>) -> Fut + Send + Sync,
-    Fut: Future<Output = Result<(), Rejection>> + Send,
-{
-    fn build<'a>(&'a self, handshake: &'a Arc<Handshake>) -> BoxFuture<'a, Result<D, Rejection>> {
-        Box::pin(async move {
-            let before = self.before.build(handshake).await?;
-            (self.guard)(Context::new(Arc::clone(handshake), before.clone())).await?;
-            Ok(before)
-        })
     }
 }

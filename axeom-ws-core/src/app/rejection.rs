@@ -3,21 +3,25 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use crate::handshake::Refusal;
+use crate::{error::BoxError, handshake::Refusal};
 
 /// A handshake turned down by a derive or guard: a whole HTTP response.
 ///
-/// Any error converts into one with `?`: it is logged, and the client sees 500
-/// without detail.
+/// Any error converts into one with `?`: the client sees 500 without detail, and the server
+/// logs the error when it sends that.
 ///
 /// ```
-/// use axeom_ws_core::Rejection;
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::Rejection;
 ///
 /// let rejection = Rejection::unauthorized("Bearer");
 /// assert_eq!(rejection.response().status(), 401);
 /// assert_eq!(rejection.response().headers()["www-authenticate"], "Bearer");
 /// ```
-pub struct Rejection(Box<Response<Bytes>>);
+pub struct Rejection {
+    response: Box<Response<Bytes>>,
+    source: Option<BoxError>,
+}
 
 impl Rejection {
     /// A plain text answer. An empty `text` is replaced by what the status means.
@@ -34,7 +38,7 @@ impl Rejection {
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        Self(Box::new(response))
+        Self { response: Box::new(response), source: None }
     }
 
     /// 400: the request is wrong; `text` says what to change.
@@ -71,35 +75,44 @@ impl Rejection {
     /// Any response. `Content-Length` and `Connection: close` are added when it is
     /// sent.
     pub fn from_response(response: Response<impl Into<Bytes>>) -> Self {
-        Self(Box::new(response.map(Into::into)))
+        Self { response: Box::new(response.map(Into::into)), source: None }
     }
 
     /// The same with one more header.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.0.headers_mut().append(name, value);
+        self.response.headers_mut().append(name, value);
         self
     }
 
     /// The response.
     pub fn response(&self) -> &Response<Bytes> {
-        &self.0
+        &self.response
+    }
+
+    /// The error it was made from, if it was.
+    pub fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
     }
 
     /// The response.
     pub fn into_response(self) -> Response<Bytes> {
-        *self.0
+        *self.response
     }
 }
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Rejection {
     fn from(error: E) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "a derive or guard failed");
-        Self(Box::new(Refusal::Failed.into_response()))
+        let response = Box::new(Refusal::Failed.into_response());
+        Self { response, source: Some(Box::new(error)) }
     }
 }
 
 impl fmt::Debug for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Rejection").field(&self.0.status()).finish()
+        f.debug_struct("Rejection")
+            .field("status", &self.response.status())
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }

@@ -1,18 +1,37 @@
-use std::{net::SocketAddr, str};
+//! What handlers may ask of the request that opened their connection.
+//!
+//! A header, cookie or query parameter that is missing, or is not UTF-8, is `None`. A parameter
+//! of the path always is: without it the route would not have matched, and a path that is not
+//! UTF-8 is refused.
+
+use std::{borrow::Cow, str, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header::*};
+use percent_encoding::percent_decode_str;
+
+use crate::runtime::Peer;
 
 /// The parameters of a route's path, decoded. Their names belong to the route.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Params(Box<[(std::sync::Arc<str>, Box<str>)]>);
+pub(super) struct Params(Box<[(Arc<str>, Box<str>)]>);
 
 impl Params {
-    pub(crate) fn new(params: Vec<(std::sync::Arc<str>, Box<str>)>) -> Self {
+    pub(super) fn new(params: Vec<(Arc<str>, Box<str>)>) -> Self {
         Self(params.into())
     }
 
-    pub(crate) fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(key, _)| &**key == name).map_or("", |(_, value)| value)
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Empty for a name that the route does not have, which is a mistake of the program.
+    pub(super) fn get(&self, name: &str) -> &str {
+        if let Some((_, value)) = self.iter().find(|(key, _)| *key == name) {
+            return value;
+        }
+        let has: Vec<_> = self.iter().map(|(name, _)| name).collect();
+        tracing::error!(param = name, ?has, "the route has no parameter of this name");
+        ""
     }
 }
 
@@ -46,21 +65,28 @@ impl HeaderLines {
         Self(lines.into())
     }
 
+    /// All lines of this name, in order.
+    fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            while let Some((lengths, after)) = rest.split_first_chunk::<LENGTHS>() {
+                let [a, b, c, d, e, f, g, h] = *lengths;
+                let name_len = u32::from_ne_bytes([a, b, c, d]) as usize;
+                let value_len = u32::from_ne_bytes([e, f, g, h]) as usize;
+                let (key, after) = after.split_at_checked(name_len)?;
+                let (value, after) = after.split_at_checked(value_len)?;
+                rest = after;
+                if key.eq_ignore_ascii_case(name.as_bytes()) {
+                    return Some(value);
+                }
+            }
+            None
+        })
+    }
+
     /// The first value of a header, if it is there and is text.
     fn get(&self, name: &str) -> Option<&str> {
-        let mut rest = &*self.0;
-        while let Some((lengths, after)) = rest.split_first_chunk::<LENGTHS>() {
-            let [a, b, c, d, e, f, g, h] = *lengths;
-            let name_len = u32::from_ne_bytes([a, b, c, d]) as usize;
-            let value_len = u32::from_ne_bytes([e, f, g, h]) as usize;
-            let (key, after) = after.split_at_checked(name_len)?;
-            let (value, after) = after.split_at_checked(value_len)?;
-            if key.eq_ignore_ascii_case(name.as_bytes()) {
-                return visible(value);
-            }
-            rest = after;
-        }
-        None
+        text(self.all(name).next()?)
     }
 }
 
@@ -70,21 +96,51 @@ fn is_of_the_handshake(name: &HeaderName) -> bool {
         .contains(name)
 }
 
-fn visible(value: &[u8]) -> Option<&str> {
+fn text(value: &[u8]) -> Option<&str> {
     str::from_utf8(value).ok()
 }
 
 /// The first value of a header as text.
-pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).map(HeaderValue::as_bytes).and_then(visible)
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(HeaderValue::as_bytes).and_then(text)
+}
+
+/// The first cookie of a name, of several `Cookie` headers.
+pub(super) fn cookie<'a>(headers: impl Iterator<Item = &'a [u8]>, name: &str) -> Option<&'a str> {
+    headers
+        .flat_map(|value| value.split(|byte| *byte == b';'))
+        .filter_map(|pair| {
+            let pair = pair.trim_ascii();
+            let equals = pair.iter().position(|byte| *byte == b'=')?;
+            Some((&pair[..equals], &pair[equals + 1..]))
+        })
+        .find_map(|(key, value)| (key == name.as_bytes()).then_some(value))
+        .and_then(text)
+}
+
+/// The first value of a parameter in `application/x-www-form-urlencoded` text.
+pub(super) fn query<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs
+        .find(|(key, _)| decode(key).is_some_and(|key| key == name))
+        .and_then(|(_, value)| decode(value))
+}
+
+/// `None` if what is encoded is not UTF-8.
+fn decode(encoded: &str) -> Option<Cow<'_, str>> {
+    if !encoded.contains('+') {
+        return percent_decode_str(encoded).decode_utf8().ok();
+    }
+    let encoded = encoded.replace('+', " ");
+    Some(percent_decode_str(&encoded).decode_utf8().ok()?.into_owned().into())
 }
 
 /// What a connection keeps of its handshake.
 #[derive(Debug)]
-pub(crate) struct RequestInfo {
+pub(super) struct RequestInfo {
     lines: HeaderLines,
     params: Params,
-    remote_addr: SocketAddr,
+    peer: Peer,
 }
 
 /// The names of lines that are no headers. A header's name has no colon.
@@ -92,38 +148,47 @@ const URI: &str = ":uri";
 const PROTOCOL: &str = ":protocol";
 
 impl RequestInfo {
-    pub(crate) fn new(
+    pub(super) fn new(
         request: &Request<()>,
         params: Params,
         protocol: Option<&HeaderValue>,
-        remote_addr: SocketAddr,
+        peer: Peer,
     ) -> Self {
         let uri = request.uri().to_string();
         let protocol = protocol.and_then(|protocol| protocol.to_str().ok());
         let first = [(URI, &*uri), (PROTOCOL, protocol.unwrap_or_default())];
         let first = if protocol.is_some() { &first[..] } else { &first[..1] };
-        Self { lines: HeaderLines::new(first, request.headers()), params, remote_addr }
+        Self { lines: HeaderLines::new(first, request.headers()), params, peer }
     }
 
-    pub(crate) fn uri(&self) -> &str {
+    pub(super) fn uri(&self) -> &str {
         self.lines.get(URI).unwrap_or_default()
     }
 
     /// The chosen subprotocol.
-    pub(crate) fn protocol(&self) -> Option<&str> {
+    pub(super) fn protocol(&self) -> Option<&str> {
         self.lines.get(PROTOCOL)
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.lines.get(name).filter(|_| !name.starts_with(':'))
     }
 
-    pub(crate) fn param(&self, name: &str) -> &str {
-        self.params.get(name)
+    pub(super) fn cookie(&self, name: &str) -> Option<&str> {
+        cookie(self.lines.all(COOKIE.as_str()), name)
     }
 
-    pub(crate) fn remote_addr(&self) -> SocketAddr {
-        self.remote_addr
+    pub(super) fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, after) = self.uri().split_once('?')?;
+        query(after, name)
+    }
+
+    pub(super) fn params(&self) -> &Params {
+        &self.params
+    }
+
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
     }
 }
 
@@ -145,5 +210,21 @@ mod tests {
         }
         assert_eq!(lines.get(URI), Some("/"));
         assert_eq!(HeaderLines::default().get("host"), None);
+    }
+
+    #[test]
+    fn what_is_missing_or_not_text_is_none() {
+        let cookies = [&b"a=1; b=\xff"[..], b"c = 3;d=4;d=5; e"];
+        let cookie = |name| cookie(cookies.into_iter(), name);
+        assert_eq!(cookie("a"), Some("1"));
+        assert_eq!(cookie("d"), Some("4"));
+        assert_eq!((cookie("b"), cookie("e"), cookie("f")), (None, None, None));
+
+        let query = |name| query("a=1&b=x+y%21&c=%ff&d&%65=5&a=2", name);
+        assert_eq!(query("a").as_deref(), Some("1"));
+        assert_eq!(query("b").as_deref(), Some("x y!"));
+        assert_eq!(query("d").as_deref(), Some(""));
+        assert_eq!(query("e").as_deref(), Some("5"));
+        assert_eq!((query("c"), query("f")), (None, None));
     }
 }

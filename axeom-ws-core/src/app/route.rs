@@ -2,56 +2,95 @@ use std::{fmt, future::Future, marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::HeaderValue;
 use tracing::Span;
 
-use super::handler::{Callbacks, Handler, NoCallbacks, Outcome, Unset};
+use super::{
+    context::Context,
+    handler::{Callbacks, Handler, NoCallbacks, Outcome, Unset},
+    run::run_handler,
+    socket::{Socket, run_socket},
+    ws::Ws,
+};
 use crate::{
-    CloseCode, ConnectionError, Message, Options, Socket, Utf8Bytes, Ws,
-    connection::{Driver, Run, run_handler, run_socket},
+    close::CloseCode,
+    connection::{Driver, Task},
+    error::ConnectionError,
+    message::Message,
+    options::Options,
+    utf8::Utf8Bytes,
 };
 
 /// A WebSocket route under construction: what its connections do.
 ///
 /// It arrives in the closure of [`App::ws`](crate::App::ws). Handlers take an owned
 /// [`Ws`] and may be `async |ws| ..` or `|ws| async move ..`; they return nothing or a
-/// `Result`.
+/// `Result<(), BoxError>`, so that `?` works on any error:
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::App;
+///
+/// let app = App::new().ws("/double", |route| {
+///     route.message(async |ws, msg| {
+///         let number: i64 = msg.as_text().unwrap_or_default().parse()?;
+///         ws.send((number * 2).to_string()).await?;
+///         Ok(())
+///     })
+/// });
+/// # let _ = app;
+/// ```
 pub struct Route<D, E = Handled<NoCallbacks>> {
     pub(super) endpoint: E,
     pub(super) options: Options,
-    pub(super) protocols: Protocols,
+    pub(super) protocols: Subprotocols<D>,
     data: PhantomData<fn() -> D>,
 }
 
 /// How a route chooses a subprotocol.
-#[derive(Clone, Default)]
-pub(crate) struct Protocols {
-    pub(super) choose: Option<Choose>,
-    pub(super) required: bool,
-    /// What the route lists; empty with a callback.
-    pub(super) listed: Vec<String>,
+pub(super) struct Subprotocols<D> {
+    choice: Choice<D>,
+    required: bool,
 }
 
-type Choose = Arc<dyn Fn(&[&str]) -> Option<String> + Send + Sync>;
+enum Choice<D> {
+    /// The first of these that is offered.
+    Listed(Vec<String>),
+    Select(Box<dyn Fn(&Context<D>, &[&str]) -> Option<String> + Send + Sync>),
+}
 
-impl Protocols {
+impl<D> Default for Subprotocols<D> {
+    fn default() -> Self {
+        Self { choice: Choice::Listed(Vec::new()), required: false }
+    }
+}
+
+impl<D> Subprotocols<D> {
     /// The chosen one among those offered, or `Err` if the route requires one.
-    pub(super) fn choose(&self, offered: &[&str]) -> Result<Option<HeaderValue>, ()> {
-        let chosen = match &self.choose {
-            Some(choose) => choose(offered),
-            None => self.listed.iter().find(|own| offered.contains(&own.as_str())).cloned(),
+    pub(super) fn choose(
+        &self,
+        context: &Context<D>,
+        offered: &[&str],
+    ) -> Result<Option<String>, ()> {
+        let chosen = match &self.choice {
+            Choice::Listed(own) => own.iter().find(|own| offered.contains(&own.as_str())).cloned(),
+            Choice::Select(select) => select(context, offered),
         };
-        // The answer is always one of the offered, which are tokens.
-        let chosen = chosen
-            .filter(|chosen| offered.contains(&chosen.as_str()))
-            .and_then(|chosen| HeaderValue::try_from(chosen).ok());
+        let chosen = chosen.filter(|chosen| offered.contains(&chosen.as_str()));
         if chosen.is_none() && self.required { Err(()) } else { Ok(chosen) }
+    }
+
+    /// What the route lists; nothing if it selects.
+    pub(super) fn listed(&self) -> &[String] {
+        match &self.choice {
+            Choice::Listed(own) => own,
+            Choice::Select(_) => &[],
+        }
     }
 }
 
 impl<D> Route<D> {
     pub(super) fn new() -> Self {
-        Self::with(Handled(Callbacks::default()), Options::new(), Protocols::default())
+        Self::with(Handled(Callbacks::default()), Options::new(), Subprotocols::default())
     }
 
     /// Handles connections with a [`Handler`].
@@ -62,12 +101,13 @@ impl<D> Route<D> {
     /// Handles each connection with a loop of its own:
     ///
     /// ```
-    /// use axeom_ws_core::{App, SocketEvent};
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::{App, Event};
     ///
     /// let app = App::new().ws("/echo", |route| {
     ///     route.socket(async |mut socket| {
     ///         while let Some(event) = socket.recv().await {
-    ///             if let SocketEvent::Message(message) = event {
+    ///             if let Event::Message(message) = event {
     ///                 let _ = socket.send(message).await;
     ///             }
     ///         }
@@ -86,7 +126,7 @@ impl<D> Route<D> {
 }
 
 impl<D, E> Route<D, E> {
-    fn with(endpoint: E, options: Options, protocols: Protocols) -> Self {
+    fn with(endpoint: E, options: Options, protocols: Subprotocols<D>) -> Self {
         Self { endpoint, options, protocols, data: PhantomData }
     }
 
@@ -99,19 +139,18 @@ impl<D, E> Route<D, E> {
     /// Speaks these subprotocols (RFC 6455 §1.9): the first of them that a client
     /// offers is chosen, or none. Default: none are spoken.
     pub fn protocols<P: Into<String>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.protocols.listed = protocols.into_iter().map(Into::into).collect();
-        self.protocols.choose = None;
+        self.protocols.choice = Choice::Listed(protocols.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Chooses a subprotocol among those a client offers, in its order of preference.
-    /// An answer that was not offered counts as none; a panic is answered with 500.
+    /// Chooses a subprotocol among those a client offers, in its order of preference, once
+    /// the derives have run. An answer that was not offered counts as none; a panic is
+    /// answered with 500.
     pub fn select_protocol(
         mut self,
-        choose: impl Fn(&[&str]) -> Option<String> + Send + Sync + 'static,
+        select: impl Fn(&Context<D>, &[&str]) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.protocols.choose = Some(Arc::new(choose));
-        self.protocols.listed = Vec::new();
+        self.protocols.choice = Choice::Select(Box::new(select));
         self
     }
 
@@ -200,39 +239,38 @@ closure! {
 }
 
 /// What runs a route's connections.
-pub trait Endpoint<D>: Send + Sync + 'static {
-    /// Runs one, to its end.
-    #[doc(hidden)]
-    fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()>;
-}
+pub trait Endpoint<D>: sealed::Endpoint<D> {}
 
-/// A connection that is about to run.
-#[doc(hidden)]
-pub struct Connection {
-    pub(crate) driver: Driver,
-    pub(crate) span: Span,
-}
+pub(super) mod sealed {
+    use super::{Arc, BoxFuture, Driver, Span, Ws};
 
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Connection")
+    pub trait Endpoint<D>: Send + Sync + 'static {
+        /// Runs a connection, to its end.
+        fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()>;
+    }
+
+    /// A connection that is about to run.
+    pub struct Connection {
+        pub(crate) driver: Driver,
+        pub(crate) span: Span,
     }
 }
 
-/// An [`Endpoint`] of a [`Handler`].
+/// The [`Endpoint`] of a [`Handler`].
 #[derive(Debug)]
 pub struct Handled<H>(H);
 
-impl<D: Send + Sync + 'static, H: Handler<D>> Endpoint<D> for Handled<H> {
-    fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
-        let Connection { driver, span } = connection;
-        let link = Arc::clone(ws.link());
-        let handling = run_handler(driver, ws, self, |endpoint| &endpoint.0);
-        Box::pin(Run::new(link, span, handling))
+impl<D: Send + Sync + 'static, H: Handler<D>> Endpoint<D> for Handled<H> {}
+
+impl<D: Send + Sync + 'static, H: Handler<D>> sealed::Endpoint<D> for Handled<H> {
+    fn run(self: Arc<Self>, connection: sealed::Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
+        let member = Arc::clone(ws.member());
+        let handling = run_handler(connection.driver, ws, self, |endpoint| &endpoint.0);
+        Box::pin(Task::new(member, connection.span, handling))
     }
 }
 
-/// An [`Endpoint`] of a handler that owns the loop.
+/// The [`Endpoint`] of a handler that owns the loop.
 #[derive(Debug)]
 pub struct SocketLoop<F>(F);
 
@@ -243,11 +281,19 @@ where
     Fut: Future + Send,
     Fut::Output: Outcome,
 {
-    fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
-        let Connection { driver, span } = connection;
-        let link = Arc::clone(ws.link());
+}
+
+impl<D, F, Fut> sealed::Endpoint<D> for SocketLoop<F>
+where
+    D: Send + Sync + 'static,
+    F: Fn(Socket<D>) -> Fut + Send + Sync + 'static,
+    Fut: Future + Send,
+    Fut::Output: Outcome,
+{
+    fn run(self: Arc<Self>, connection: sealed::Connection, ws: Ws<D>) -> BoxFuture<'static, ()> {
+        let member = Arc::clone(ws.member());
         let handler = async move |socket| self.0(socket).await.into_result();
-        let handling = run_socket(driver, ws, handler);
-        Box::pin(Run::new(link, span, handling))
+        let handling = run_socket(connection.driver, ws, handler);
+        Box::pin(Task::new(member, connection.span, handling))
     }
 }

@@ -3,10 +3,10 @@ use std::{collections::HashMap, sync::Arc};
 use percent_encoding::percent_decode_str;
 
 use super::request::Params;
-use crate::AppError;
+use crate::error::AppError;
 
 /// Finds the value of a path: static segments before `:param`, before a trailing `*`.
-pub(crate) struct Router<T> {
+pub(super) struct Router<T> {
     root: Node<T>,
 }
 
@@ -44,7 +44,7 @@ impl<T> Default for Node<T> {
 
 impl<T> Router<T> {
     /// A router of these routes, each a path and its value.
-    pub(crate) fn new(routes: impl IntoIterator<Item = (String, T)>) -> Result<Self, AppError> {
+    pub(super) fn new(routes: impl IntoIterator<Item = (String, T)>) -> Result<Self, AppError> {
         let mut root = Node::default();
         for (path, value) in routes {
             root.insert(&path, value).map_err(|reason| AppError::Route { path, reason })?;
@@ -53,14 +53,24 @@ impl<T> Router<T> {
     }
 
     /// The value of a path, with its decoded parameters.
-    pub(crate) fn find(&self, path: &str) -> Option<(&T, Params)> {
+    pub(super) fn find(&self, path: &str) -> Result<(&T, Params), NotFound> {
         let mut values = Vec::new();
-        let found = self.root.find(Some(path.strip_prefix('/')?), &mut values)?;
+        let path = path.strip_prefix('/').ok_or(NotFound::NoRoute)?;
+        let found = self.root.find(Some(path), &mut values).ok_or(NotFound::NoRoute)?;
         let params = found.names.iter().zip(values).map(|(name, value)| {
-            (Arc::clone(name), percent_decode_str(value).decode_utf8_lossy().into())
+            let text = percent_decode_str(value).decode_utf8().map_err(|_| NotFound::NotText)?;
+            Ok((Arc::clone(name), text.into()))
         });
-        Some((&found.value, Params::new(params.collect())))
+        Ok((&found.value, Params::new(params.collect::<Result<_, _>>()?)))
     }
+}
+
+/// Why there is no value for a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotFound {
+    NoRoute,
+    /// A parameter is not UTF-8 once it is decoded.
+    NotText,
 }
 
 impl<T> Node<T> {
@@ -76,7 +86,8 @@ impl<T> Node<T> {
             if let Some(name) = segment.strip_prefix(':') {
                 let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
                 if name.is_empty() || !name.chars().all(word) {
-                    return Err(format!("{segment} is not a parameter: write : and a name"));
+                    let wanted = "write : and a name of letters, digits and _";
+                    return Err(format!("{segment} is not a parameter: {wanted}"));
                 }
                 if names.iter().any(|known| **known == *name) {
                     return Err(format!("it has two parameters {segment}"));
@@ -99,6 +110,15 @@ impl<T> Node<T> {
                 names.push(TAIL.into());
                 place = Some(&mut node.tail);
                 break;
+            } else if let Some(name) = segment.strip_prefix('*') {
+                let wanted = format!("the tail has no name: write * for *{name}");
+                return Err(format!("{wanted}, and find it as param(\"*\")"));
+            } else if let Some(name) = segment.strip_prefix('{') {
+                let name = name.trim_end_matches('}');
+                return Err(match name.strip_prefix('*') {
+                    Some(_) => format!("write * instead of {segment}, and find it as param(\"*\")"),
+                    None => format!("write :{name} instead of {segment}"),
+                });
             } else {
                 node = node.fixed.entry(segment.into()).or_default();
             }
@@ -146,7 +166,7 @@ mod tests {
     }
 
     fn find(router: &Router<String>, path: &str, param: &str) -> Option<(String, String)> {
-        let (value, params) = router.find(path)?;
+        let (value, params) = router.find(path).ok()?;
         Some((value.clone(), params.get(param).to_owned()))
     }
 
@@ -159,7 +179,8 @@ mod tests {
         assert_eq!(find("/chat/x/admin", "room"), ("/chat/:room/admin".into(), "x".into()));
         assert_eq!(find("/other/deep", "*"), ("/*".into(), "other/deep".into()));
         assert_eq!(find("/", "*"), ("/*".into(), "".into()));
-        assert!(router.find("no-slash").is_none());
+        assert_eq!(router.find("no-slash").err(), Some(NotFound::NoRoute));
+        assert_eq!(router.find("/chat/%ff").err(), Some(NotFound::NotText));
     }
 
     #[test]
@@ -177,11 +198,10 @@ mod tests {
 
     #[test]
     fn an_explicit_route_wins_over_an_empty_tail() {
-        let router = router(&["/files/*", "/files/", "/{brace}"]).unwrap();
+        let router = router(&["/files/*", "/files/"]).unwrap();
         assert_eq!(find(&router, "/files/", "*"), Some(("/files/".into(), "".into())));
         assert_eq!(find(&router, "/files/a/b", "*"), Some(("/files/*".into(), "a/b".into())));
         assert_eq!(find(&router, "/files", ""), None);
-        assert_eq!(find(&router, "/{brace}", ""), Some(("/{brace}".into(), "".into())));
     }
 
     #[test]
@@ -194,6 +214,9 @@ mod tests {
             (&["/*/x"], "last segment"),
             (&["/:"], "not a parameter"),
             (&["/:a-b"], "not a parameter"),
+            (&["/chat/{room}"], "write :room instead of {room}"),
+            (&["/files/{*path}"], "write * instead of {*path}"),
+            (&["/files/*path"], "write * for *path"),
             (&["chat"], "starts with /"),
         ] {
             let error = router(paths).err().unwrap();

@@ -1,13 +1,10 @@
 use std::{
     cell::Cell,
     io,
-    pin::Pin,
     task::{Context, Poll},
 };
 
-use futures::io::AsyncRead;
-
-use crate::runtime::BoxStream;
+use crate::runtime::BoxTransport;
 
 /// Bytes one read may bring, and the size of a thread's scratch buffer.
 pub(super) const READ_SIZE: usize = 64 * 1024;
@@ -39,7 +36,7 @@ impl Input {
         Self(Buffer::of(bytes))
     }
 
-    pub(super) fn bytes(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
         self.0.as_mut().map_or(&mut [], |buffer| &mut buffer.bytes[buffer.start..buffer.end])
     }
 
@@ -47,7 +44,7 @@ impl Input {
         self.0.as_ref().is_none_or(|buffer| buffer.start == buffer.end)
     }
 
-    pub(super) fn consume(&mut self, n: usize) {
+    pub(crate) fn consume(&mut self, n: usize) {
         if let Some(buffer) = &mut self.0 {
             buffer.start += n.min(buffer.end - buffer.start);
         }
@@ -92,12 +89,12 @@ impl Input {
 
     /// Reads once, to behind what is left. While that waits, the thread's buffer is given
     /// back.
-    pub(super) fn poll_fill(
+    pub(crate) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut BoxStream,
+        transport: &mut BoxTransport,
     ) -> Poll<io::Result<usize>> {
-        let read = Pin::new(stream).poll_read(cx, self.room());
+        let read = transport.poll_read(cx, self.room());
         match read {
             Poll::Ready(Ok(n)) => self.filled(n),
             Poll::Ready(Err(_)) => {}
@@ -107,7 +104,7 @@ impl Input {
     }
 
     /// Gives the thread's buffer back; what is left moves into one of its own size.
-    pub(super) fn park(&mut self) {
+    pub(crate) fn park(&mut self) {
         let Some(buffer) = self.0.take() else { return };
         if buffer.bytes.len() >= READ_SIZE {
             self.0 = Buffer::of(&buffer.bytes[buffer.start..buffer.end]);

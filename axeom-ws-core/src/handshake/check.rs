@@ -2,9 +2,10 @@ use async_tungstenite::tungstenite::handshake::derive_accept_key;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 
 use super::{
-    OriginPolicy, Refusal,
+    Refusal,
     lists::{self, ExtensionOffer},
 };
+use crate::origin::OriginPolicy;
 
 /// Checks what holds for any request: exactly one `Host`.
 ///
@@ -59,7 +60,9 @@ pub fn check_upgrade<B>(request: &Request<B>, origins: &OriginPolicy) -> Result<
         .filter(|key| is_key(key.as_bytes()))
         .ok_or(Refusal::BadKey)?;
     check_no_body(headers)?;
-    origins.check(headers)?;
+    if !origins.allows(headers) {
+        return Err(Refusal::ForeignOrigin);
+    }
     Ok(Upgrade { accept: derive_accept_key(key.as_bytes()) })
 }
 

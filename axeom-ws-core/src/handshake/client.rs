@@ -35,7 +35,8 @@ pub enum BadResponse {
 /// The first check of RFC 6455 §4.1 that does not hold.
 ///
 /// ```
-/// use axeom_ws_core::{handshake::check_response, http::Response};
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{handshake::check_response, http::Response};
 ///
 /// let response = Response::builder()
 ///     .status(101)
@@ -46,7 +47,7 @@ pub enum BadResponse {
 ///     .body(())?;
 /// let extensions = check_response(&response, "dGhlIHNhbXBsZSBub25jZQ==")?;
 /// assert_eq!(extensions[0].name, "permessage-deflate");
-/// # Ok::<(), axeom_ws_core::BoxError>(())
+/// # Ok::<(), axeom_ws::BoxError>(())
 /// ```
 pub fn check_response<B>(
     response: &Response<B>,

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 
 use super::lists::ExtensionOffer;
-use crate::{Compression, DeflateParams};
+use crate::compression::{Compression, DeflateParams};
 
 const NAME: &str = "permessage-deflate";
 const SERVER_NO_TAKEOVER: &str = "server_no_context_takeover";

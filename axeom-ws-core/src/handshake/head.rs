@@ -7,7 +7,16 @@ use memchr::memchr;
 use super::Refusal;
 
 /// How large a request head may be.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, handshake::HeadLimits};
+///
+/// let app = App::new().head_limits(HeadLimits::new().size(4096).headers(32));
+/// # let _ = app;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HeadLimits {
     /// The whole head in bytes, its empty line included.
     pub size: usize,
@@ -20,17 +29,40 @@ pub struct HeadLimits {
 impl HeadLimits {
     /// No head is read with more header lines than this, whatever its limit says.
     pub const MOST_HEADERS: usize = 256;
+
+    /// 16 KiB, 100 headers, and 8 KiB for the request line.
+    pub const fn new() -> Self {
+        Self { size: 16 * 1024, headers: 100, request_line: 8 * 1024 }
+    }
+
+    /// The most bytes of a whole head, its empty line included.
+    pub const fn size(mut self, bytes: usize) -> Self {
+        self.size = bytes;
+        self
+    }
+
+    /// The most header lines, up to [`HeadLimits::MOST_HEADERS`].
+    pub const fn headers(mut self, count: usize) -> Self {
+        self.headers = count;
+        self
+    }
+
+    /// The most bytes of a request line.
+    pub const fn request_line(mut self, bytes: usize) -> Self {
+        self.request_line = bytes;
+        self
+    }
 }
 
-/// 16 KiB, 100 headers, and 8 KiB for the request line.
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self { size: 16 * 1024, headers: 100, request_line: 8 * 1024 }
+        Self::new()
     }
 }
 
 /// A complete request head.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Head {
     /// The request; it has no body.
     pub request: Request<()>,

@@ -38,6 +38,7 @@ pub(super) fn tokens<'a>(
 
 /// One extension a client offers, or a server uses, with its parameters (RFC 6455 §9.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExtensionOffer {
     /// The extension, such as `permessage-deflate`.
     pub name: String,

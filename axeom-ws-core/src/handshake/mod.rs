@@ -6,7 +6,8 @@
 //! bytes of any response. A client has [`check_response`]. No I/O happens here.
 //!
 //! ```
-//! use axeom_ws_core::handshake::{HeadLimits, HeadReader, OriginPolicy, check_head, check_upgrade};
+//! # use axeom_ws_core as axeom_ws;
+//! use axeom_ws::handshake::{HeadLimits, HeadReader, OriginPolicy, check_head, check_upgrade};
 //!
 //! let bytes = b"GET /chat HTTP/1.1\r\n\
 //!     Host: example.com\r\n\
@@ -20,7 +21,7 @@
 //! let response = upgrade.response(None);
 //! assert_eq!(response.status(), 101);
 //! assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-//! # Ok::<(), axeom_ws_core::handshake::Refusal>(())
+//! # Ok::<(), axeom_ws::handshake::Refusal>(())
 //! ```
 
 mod check;
@@ -29,8 +30,9 @@ mod deflate;
 mod encode;
 mod head;
 mod lists;
-mod origin;
 mod refusal;
+
+pub use crate::origin::OriginPolicy;
 
 pub(crate) use self::{
     check::check_no_body, deflate::negotiate, encode::encode_with, lists::is_token_byte,
@@ -44,6 +46,5 @@ pub use self::{
     encode::encode,
     head::{Head, HeadLimits, HeadReader},
     lists::ExtensionOffer,
-    origin::OriginPolicy,
     refusal::Refusal,
 };

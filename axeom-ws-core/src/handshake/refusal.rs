@@ -43,6 +43,9 @@ pub enum Refusal {
     /// 404: no route has this path.
     #[error("no route here; check the path")]
     NotFound,
+    /// 400: a parameter of the path is not UTF-8 once it is decoded.
+    #[error("the path must be UTF-8, percent-encoded")]
+    PathNotText,
     /// 405: the method is not GET (RFC 6455 §4.1).
     #[error("a WebSocket handshake is a GET request")]
     MethodNotAllowed,

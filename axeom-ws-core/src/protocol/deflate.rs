@@ -5,8 +5,12 @@ use std::cell::{Cell, RefCell};
 use bytes::Bytes;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
 
-use super::{Role, violation::Violation};
-use crate::{Compression, DeflateParams, Message, SendMessage};
+use super::{Role, outgoing::Outgoing};
+use crate::{
+    compression::{Compression, DeflateParams},
+    sync::{Mutex, MutexGuard, lock},
+    violation::Violation,
+};
 
 /// What a flushed block ends with. A message is sent without it, and it is put back before
 /// decompression.
@@ -33,13 +37,13 @@ fn with_room<T>(step: impl FnOnce(&mut [u8]) -> T) -> T {
 /// The parameters of a compressor. Two messages of the same text that were compressed
 /// alone with the same ones are the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Setup {
+pub(super) struct CompressorKey {
     level: u8,
     window_bits: u8,
     mem_level: u8,
 }
 
-impl Setup {
+impl CompressorKey {
     fn deflate(self) -> Deflate {
         Deflate::new_with_config(DeflateConfig {
             level: i32::from(self.level),
@@ -52,92 +56,77 @@ impl Setup {
 }
 
 /// Compresses the messages of one connection.
-pub(super) struct Deflater {
-    setup: Setup,
+pub(crate) struct Deflater {
+    key: CompressorKey,
     threshold: usize,
-    takeover: bool,
-    /// The connection's own compressor, once it needs one.
-    own: Option<Box<Deflate>>,
+    /// With context takeover: the connection's own compressor, once it needs one. Whoever
+    /// compresses a message holds this lock until it is queued, for the peer decompresses
+    /// messages in the order in which they were compressed.
+    own: Option<Mutex<Option<Box<Deflate>>>>,
+}
+
+/// The right to compress the next message of a connection and to queue it.
+pub(crate) struct Turn<'a> {
+    key: CompressorKey,
+    own: Option<MutexGuard<'a, Option<Box<Deflate>>>>,
 }
 
 thread_local! {
     /// The compressors and the decompressor of connections without context takeover, which
     /// need one for the length of a message.
-    static DEFLATE: RefCell<Vec<(Setup, Deflate)>> = const { RefCell::new(Vec::new()) };
+    static DEFLATE: RefCell<Vec<(CompressorKey, Deflate)>> = const { RefCell::new(Vec::new()) };
     static INFLATE: RefCell<Option<Inflate>> = const { RefCell::new(None) };
 }
 
 impl Deflater {
-    pub(super) fn new(role: Role, params: DeflateParams, own: &Compression) -> Self {
+    pub(crate) fn new(role: Role, params: DeflateParams, own: &Compression) -> Self {
         let (no_takeover, window_bits) = match role {
             Role::Server => (params.server_no_context_takeover, params.server_max_window_bits),
             Role::Client => (params.client_no_context_takeover, params.client_max_window_bits),
         };
         Self {
-            setup: Setup { level: own.level, window_bits, mem_level: own.mem_level },
+            key: CompressorKey { level: own.level, window_bits, mem_level: own.mem_level },
             threshold: own.threshold,
-            takeover: !no_takeover,
-            own: None,
+            own: (!no_takeover).then(Mutex::default),
         }
     }
 
-    /// The message compressed, or `None` if it is to be sent as it is.
-    pub(super) fn compress(&mut self, outgoing: &mut Outgoing<'_>) -> Option<Bytes> {
-        let payload = outgoing.message.as_bytes();
-        if !outgoing.compress.unwrap_or(payload.len() >= self.threshold) {
-            return None;
+    /// Whether the message is to be compressed.
+    pub(crate) fn wants(&self, outgoing: &Outgoing<'_>) -> bool {
+        outgoing.compress.unwrap_or(outgoing.len() >= self.threshold)
+    }
+
+    /// Waits until the messages that others compress are queued.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        Turn { key: self.key, own: self.own.as_ref().map(lock) }
+    }
+}
+
+impl Turn<'_> {
+    /// The message compressed, or `None` if it is to be sent as it is. With context takeover,
+    /// what this returns must be sent.
+    pub(crate) fn compress(&mut self, outgoing: &mut Outgoing<'_>) -> Option<Bytes> {
+        match &mut self.own {
+            Some(own) => {
+                let own = own.get_or_insert_with(|| Box::new(self.key.deflate()));
+                deflate(own, outgoing.message.as_bytes())
+            }
+            None => outgoing.compressed_alone(self.key),
         }
-        if self.takeover {
-            let setup = self.setup;
-            let own = self.own.get_or_insert_with(|| Box::new(setup.deflate()));
-            return deflate(own, payload);
-        }
-        let compressed = outgoing.compressed.get_or_insert_default();
-        if let Some((_, done)) = compressed.iter().find(|(with, _)| *with == self.setup) {
-            return done.clone();
-        }
-        let done = compress_alone(self.setup, payload);
-        // Sent alone, it may as well be sent as it is.
-        let done =
-            done.filter(|done| outgoing.compress == Some(true) || done.len() < payload.len());
-        compressed.push((self.setup, done.clone()));
-        done
     }
 }
 
 impl std::fmt::Debug for Deflater {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Deflater").field("setup", &self.setup).finish_non_exhaustive()
+        f.debug_struct("Deflater").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
-/// A message on its way to one connection or to many, with what was made of it on the way:
-/// it is compressed once for all that compress alike.
-#[derive(Debug)]
-pub(crate) struct Outgoing<'a> {
-    pub(super) message: &'a Message,
-    compress: Option<bool>,
-    compressed: Option<Box<Compressed>>,
-}
-
-type Compressed = Vec<(Setup, Option<Bytes>)>;
-
-impl<'a> Outgoing<'a> {
-    pub(crate) fn new(sending: &'a SendMessage) -> Self {
-        let SendMessage { message, compress } = sending;
-        Self { message, compress: *compress, compressed: None }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.message.len()
-    }
-}
-
-fn compress_alone(setup: Setup, payload: &[u8]) -> Option<Bytes> {
+pub(super) fn compress_alone(key: CompressorKey, payload: &[u8]) -> Option<Bytes> {
     let shared = DEFLATE.try_with(|shared| {
         let mut shared = shared.borrow_mut();
-        let at = shared.iter().position(|(with, _)| *with == setup).unwrap_or_else(|| {
-            shared.push((setup, setup.deflate()));
+        let at = shared.iter().position(|(with, _)| *with == key).unwrap_or_else(|| {
+            shared.push((key, key.deflate()));
             shared.len() - 1
         });
         let deflater = &mut shared[at].1;
@@ -146,7 +135,7 @@ fn compress_alone(setup: Setup, payload: &[u8]) -> Option<Bytes> {
         done
     });
     // On a thread that is ending.
-    shared.unwrap_or_else(|_| deflate(&mut setup.deflate(), payload))
+    shared.unwrap_or_else(|_| deflate(&mut key.deflate(), payload))
 }
 
 /// `None` only if zlib fails, which it does for want of memory alone.

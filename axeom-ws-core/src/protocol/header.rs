@@ -1,4 +1,5 @@
-use super::{Role, mask::Mask, violation::Violation};
+use super::{Role, mask::Mask};
+use crate::violation::Violation;
 
 /// The longest frame header (RFC 6455 §5.2), in bytes.
 const MAX_HEADER: usize = 14;

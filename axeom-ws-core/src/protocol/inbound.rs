@@ -1,58 +1,32 @@
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{
     Role,
     deflate::Inflater,
     header::{Header, Opcode, Plain},
     mask::Mask,
-    violation::Violation,
+    partial::Partial,
 };
 use crate::{
-    CloseCode, CloseFrame, DeflateParams, Message, Utf8Bytes,
-    utf8::{Partial, copy_text},
+    close::{CloseCode, CloseFrame},
+    compression::DeflateParams,
+    event::Event,
+    message::Message,
+    options::Limits,
+    utf8::{Utf8Bytes, copy_text},
+    violation::Violation,
 };
 
-/// What received bytes amount to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A whole data message.
-    Message(Message),
-    /// A ping, to be answered with a pong of the same payload.
-    Ping(Bytes),
-    /// A pong, asked for or not.
-    Pong(Bytes),
-    /// The peer's close frame; nothing after it counts. Without a body its code is
-    /// [`CloseCode::NO_STATUS`].
-    Close(CloseFrame),
-}
-
 /// What [`Inbound::receive`] did.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 #[must_use]
+#[non_exhaustive]
 pub struct Received {
     /// How many bytes at the front of the input are done with. The rest must be
     /// presented again, with more behind it.
     pub consumed: usize,
     /// The event they completed. With `None`, more input is needed.
     pub event: Option<Event>,
-}
-
-/// What one message may cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The largest message in bytes, decompressed; one more is
-    /// [`Violation::MessageTooBig`].
-    pub message_size: usize,
-    /// The most frames in a message, empty ones counted; one more is
-    /// [`Violation::TooManyFragments`].
-    pub fragments: u32,
-}
-
-/// 16 MiB and 16 384 fragments.
-impl Default for Limits {
-    fn default() -> Self {
-        Self { message_size: 16 * 1024 * 1024, fragments: 16 * 1024 }
-    }
 }
 
 /// A payload with at least this much to come is worth reading straight into its
@@ -128,38 +102,37 @@ impl Inbound {
         self.message.as_ref().map_or(0, |message| message.payload.len())
     }
 
-    /// Whether a close frame or a violation ended the input.
-    pub fn is_ended(&self) -> bool {
-        self.ended
-    }
-
-    /// While a large payload is arriving: where its next bytes may be read to
-    /// directly, instead of through [`receive`](Self::receive). Report them with
-    /// [`filled`](Self::filled) before anything else.
-    pub fn room(&mut self) -> Option<&mut [u8]> {
+    /// While a large payload is arriving: room for its next bytes, to be filled up to its
+    /// capacity and handed to [`join_room`](Self::join_room) before anything else. A large
+    /// payload is read straight to where it stays that way, instead of through
+    /// [`receive`](Self::receive).
+    pub fn split_room(&mut self) -> Option<BytesMut> {
         match (&self.frame, &mut self.message) {
             (Some(frame), Some(message))
                 if frame.remaining >= WORTH_A_DIRECT_READ && !self.ended =>
             {
                 let expected = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
-                Some(message.payload.room(expected))
+                Some(message.payload.split_room(expected))
             }
             _ => None,
         }
     }
 
-    /// The first `n` bytes of the [`room`](Self::room) were received.
+    /// Takes back the room that [`split_room`](Self::split_room) gave, with what was received
+    /// into it.
     ///
     /// # Errors
     /// As for [`receive`](Self::receive).
-    pub fn filled(&mut self, n: usize) -> Result<Option<Event>, Violation> {
+    pub fn join_room(&mut self, mut room: BytesMut) -> Result<Option<Event>, Violation> {
         let (Some(frame), Some(message)) = (&mut self.frame, &mut self.message) else {
             return Ok(None);
         };
-        let n = n.min(usize::try_from(frame.remaining).unwrap_or(n));
-        message.payload.fill(n, |bytes| frame.mask.apply(bytes));
-        frame.remaining -= n as u64;
-        if message.text && !message.compressed && message.payload.check().is_err() {
+        // No more than was announced, whatever else is in there.
+        room.truncate(usize::try_from(frame.remaining).unwrap_or(usize::MAX));
+        frame.remaining -= room.len() as u64;
+        let is_new = !room.is_empty();
+        message.payload.join_room(room, |bytes| frame.mask.apply(bytes));
+        if is_new && message.text && !message.compressed && message.payload.check().is_err() {
             self.ended = true;
             return Err(Violation::InvalidUtf8);
         }

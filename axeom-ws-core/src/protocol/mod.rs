@@ -6,8 +6,11 @@
 //! separate because they have separate users: one task receives, any task sends.
 //!
 //! ```
-//! use axeom_ws_core::protocol::{Event, Inbound, Limits, Outbound, Role};
-//! use axeom_ws_core::Message;
+//! # use axeom_ws_core as axeom_ws;
+//! use axeom_ws::{
+//!     Event,
+//!     protocol::{Inbound, Limits, Outbound, Role},
+//! };
 //!
 //! let mut client = Outbound::new(Role::Client);
 //! client.message("hello");
@@ -16,8 +19,8 @@
 //! let mut server = Inbound::new(Role::Server, Limits::default());
 //! let received = server.receive(&mut wire)?;
 //! assert_eq!(received.consumed, wire.len());
-//! assert_eq!(received.event, Some(Event::Message(Message::from("hello"))));
-//! # Ok::<(), axeom_ws_core::protocol::Violation>(())
+//! assert_eq!(received.event, Some(Event::Message("hello".into())));
+//! # Ok::<(), axeom_ws::protocol::Violation>(())
 //! ```
 //!
 //! The closing handshake (§7) is three calls: the first side to end the connection
@@ -30,19 +33,21 @@ mod header;
 mod inbound;
 mod mask;
 mod outbound;
+mod outgoing;
+mod partial;
 mod queue;
-mod violation;
 
-pub(crate) use self::deflate::Outgoing;
+pub(crate) use self::{deflate::Deflater, outgoing::Outgoing};
 pub use self::{
-    inbound::{Event, Inbound, Limits, Received},
+    inbound::{Inbound, Received},
     outbound::Outbound,
     queue::FrameQueue,
-    violation::Violation,
 };
+pub use crate::{options::Limits, violation::Violation};
 
 /// Which end of the connection this is: it decides who masks (RFC 6455 §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Role {
     /// Receives masked frames, sends unmasked ones.
     Server,

@@ -4,11 +4,16 @@ use bytes::Bytes;
 
 use super::{
     FrameQueue, Role,
-    deflate::{Deflater, Outgoing},
+    deflate::Deflater,
     header::{Encoded, MAX_CONTROL, Opcode},
     mask::Mask,
+    outgoing::Outgoing,
 };
-use crate::{CloseFrame, Compression, DeflateParams, SendMessage};
+use crate::{
+    close::CloseFrame,
+    compression::{Compression, DeflateParams},
+    message::SendMessage,
+};
 
 /// The sending half: commands in, bytes out.
 ///
@@ -50,20 +55,22 @@ impl Outbound {
 
     /// Queues a message as one frame; `false` if the close frame was queued before.
     pub fn message(&mut self, message: impl Into<SendMessage>) -> bool {
-        self.outgoing(&mut Outgoing::new(&message.into()))
-    }
-
-    /// Queues a message that may be on its way to others too.
-    #[inline]
-    pub(crate) fn outgoing(&mut self, outgoing: &mut Outgoing<'_>) -> bool {
-        let opcode = if outgoing.message.is_text() { Opcode::Text } else { Opcode::Binary };
         if self.closed {
             return false;
         }
-        match self.deflater.as_mut().and_then(|deflater| deflater.compress(outgoing)) {
-            Some(compressed) => self.frame(opcode, true, &compressed),
-            None => self.frame(opcode, false, outgoing.message.as_bytes()),
-        }
+        let message = message.into();
+        let outgoing = &mut Outgoing::new(&message);
+        let deflater = self.deflater.as_ref().filter(|deflater| deflater.wants(outgoing));
+        let compressed = deflater.and_then(|deflater| deflater.turn().compress(outgoing));
+        self.outgoing(outgoing, compressed.as_ref())
+    }
+
+    /// Queues a message that may be on its way to others too, and may have been compressed.
+    #[inline]
+    pub(crate) fn outgoing(&mut self, outgoing: &Outgoing<'_>, compressed: Option<&Bytes>) -> bool {
+        let opcode = if outgoing.message.is_text() { Opcode::Text } else { Opcode::Binary };
+        let payload = compressed.unwrap_or(outgoing.message.as_bytes());
+        self.frame(opcode, compressed.is_some(), payload)
     }
 
     /// Queues a ping; of a payload over 125 bytes the first 125. `false` if the
@@ -96,11 +103,6 @@ impl Outbound {
         let first = self.frame(Opcode::Close, false, &Bytes::from(body));
         self.closed = true;
         first
-    }
-
-    /// Whether the close frame was queued.
-    pub fn is_closed(&self) -> bool {
-        self.closed
     }
 
     /// Bytes that are queued and not taken.

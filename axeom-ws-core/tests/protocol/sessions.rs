@@ -1,13 +1,13 @@
 //! Byte streams as a client would send them, and as it would not.
 
-use axeom_ws_core::{CloseFrame, Message, protocol::Event};
+use axeom_ws_core::{CloseFrame, Event, Message};
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::frame::{self, CLOSE, CONTINUATION, FIN, PING, PONG};
 
 /// What a client sends, and what is to arrive.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) bytes: Vec<u8>,
     pub(crate) events: Vec<Event>,

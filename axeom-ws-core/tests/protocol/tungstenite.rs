@@ -9,15 +9,15 @@ use async_tungstenite::tungstenite::{
     protocol::{Role, WebSocketConfig, frame::coding::CloseCode},
 };
 use axeom_ws_core::{
-    CloseFrame, Message,
-    protocol::{Event, Limits, Violation},
+    CloseFrame, Event, Message,
+    protocol::{Limits, Violation},
 };
 use proptest::prelude::*;
 
 use super::{receive, sessions::bytes_of_any_kind};
 
 /// tungstenite counts bytes, and no fragments.
-const LIMITS: Limits = Limits { message_size: 1000, fragments: u32::MAX };
+const LIMITS: Limits = Limits::new().message_size(1000).fragments(u32::MAX);
 
 /// How the input ended, for tungstenite.
 #[derive(Debug, PartialEq)]

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axeom_ws_core::{App, Listener, Message, Runtime, Service, protocol};
+use axeom_ws_core::{App, Event, Io, Listener, Message, Peer as From, Runtime, Service, protocol};
 use futures::{
     executor::{LocalPool, LocalSpawner},
     io::{AsyncRead, AsyncWrite},
@@ -55,16 +55,15 @@ impl World {
     }
 
     /// The same, with a stream of another kind around the one in memory.
-    pub fn connect_through<S: axeom_ws_core::Stream>(
-        &mut self,
-        service: &Service,
-        wrap: impl FnOnce(Stream) -> S,
-    ) -> Peer {
+    pub fn connect_through<S>(&mut self, service: &Service, wrap: impl FnOnce(Stream) -> S) -> Peer
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (stream, peer) = pipe();
-        let stream = wrap(stream);
+        let transport = Io::new(wrap(stream));
         let (service, clock) = (service.clone(), self.clock.clone());
         let serving = async move {
-            service.serve_stream(clock, stream, SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).await;
+            service.serve_transport(clock, transport, From::Memory).await;
         };
         self.pool.spawner().spawn_local(serving).unwrap();
         self.settle();
@@ -155,7 +154,7 @@ impl Clock {
 }
 
 impl Runtime for Clock {
-    type Stream = Stream;
+    type Transport = Io<Stream>;
     type Listener = NoListener;
 
     async fn bind(&self, _: SocketAddr) -> io::Result<NoListener> {
@@ -180,9 +179,9 @@ impl Runtime for Clock {
 pub struct NoListener;
 
 impl Listener for NoListener {
-    type Stream = Stream;
+    type Transport = Io<Stream>;
 
-    async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+    async fn accept(&self) -> io::Result<(Io<Stream>, From)> {
         pending().await
     }
 
@@ -376,7 +375,7 @@ impl Peer {
     }
 
     /// The events in what the server wrote since the last call.
-    pub fn events(&mut self) -> Vec<protocol::Event> {
+    pub fn events(&mut self) -> Vec<Event> {
         let mut bytes = self.take();
         let mut inbound =
             protocol::Inbound::new(protocol::Role::Client, protocol::Limits::default());

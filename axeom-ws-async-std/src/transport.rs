@@ -1,0 +1,54 @@
+use std::{
+    io,
+    net::{Shutdown, SocketAddr},
+    task::{Context, Poll},
+};
+
+use async_std::net::{TcpListener, TcpStream};
+use axeom_ws_core::{EndSending, Io, Peer};
+
+/// The transport of a TCP connection.
+pub type Tcp = Io<TcpStream, ShutDown>;
+
+/// Ends the sending direction of a TCP connection, which its own `poll_close` does not.
+#[derive(Debug)]
+pub struct ShutDown;
+
+impl EndSending<TcpStream> for ShutDown {
+    fn poll_end(stream: &mut TcpStream, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(stream.shutdown(Shutdown::Write))
+    }
+}
+
+/// Promotes a TCP connection: sets `TCP_NODELAY`. If that fails the connection is broken, and
+/// reading it says so.
+pub fn promote(stream: TcpStream) -> Tcp {
+    let _ = stream.set_nodelay(true);
+    Io::ending(stream)
+}
+
+/// A bound async-std socket.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+}
+
+impl Listener {
+    /// Promotes a socket that the program bound itself.
+    pub fn new(listener: TcpListener) -> Self {
+        Self { listener }
+    }
+}
+
+impl axeom_ws_core::Listener for Listener {
+    type Transport = Tcp;
+
+    async fn accept(&self) -> io::Result<(Tcp, Peer)> {
+        let (stream, addr) = self.listener.accept().await?;
+        Ok((promote(stream), addr.into()))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}

@@ -1,0 +1,93 @@
+use std::{fmt, future::Future};
+
+use super::{
+    context::Context,
+    layers::With,
+    rejection::Rejection,
+    route::{Endpoint, Route},
+    scope::Scope,
+};
+use crate::options::Options;
+
+/// Routes under a common prefix, with context and options of their own: see
+/// [`App::group`](super::App::group).
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, Rejection};
+///
+/// struct Admin;
+///
+/// let app = App::new().group("/admin", |group| {
+///     group
+///         .derive(async |ctx| match ctx.header("authorization") {
+///             Some("Bearer of-the-admin") => Ok(Admin),
+///             _ => Err(Rejection::unauthorized("Bearer")),
+///         })
+///         .ws("/log", |route| route.open(async |ws| { ws.subscribe("log"); }))
+/// });
+/// # let _ = app;
+/// ```
+#[must_use = "a group is added by returning it from the closure of `App::group`"]
+pub struct Group<D = ()>(pub(super) Scope<D>);
+
+impl<D: Clone + Send + Sync + 'static> Group<D> {
+    /// As [`App::decorate`](super::App::decorate), for the routes of this group that come
+    /// after.
+    pub fn decorate<T: Send + Sync + 'static>(self, value: T) -> Group<With<T, D>> {
+        Group(self.0.decorate(value))
+    }
+
+    /// As [`App::derive`](super::App::derive), for the routes of this group that come after.
+    pub fn derive<T, F, Fut>(self, derive: F) -> Group<With<T, D>>
+    where
+        T: Send + Sync + 'static,
+        F: Fn(Context<D>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, Rejection>> + Send,
+    {
+        Group(self.0.derive(derive))
+    }
+
+    /// As [`App::guard`](super::App::guard), for the routes of this group that come after.
+    pub fn guard<F, Fut>(self, guard: F) -> Self
+    where
+        F: Fn(Context<D>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Rejection>> + Send,
+    {
+        Group(self.0.guard(guard))
+    }
+
+    /// Adds a WebSocket route under the group's prefix; see [`App::ws`](super::App::ws).
+    pub fn ws<E: Endpoint<D>>(
+        self,
+        path: &str,
+        route: impl FnOnce(Route<D>) -> Route<D, E>,
+    ) -> Self {
+        Group(self.0.ws(path, route(Route::new())))
+    }
+
+    /// Adds a group inside this one.
+    pub fn group<D2>(self, prefix: &str, group: impl FnOnce(Group<D>) -> Group<D2>) -> Self {
+        let inner = group(Group(self.0.inner(prefix)));
+        Group(self.0.add(inner.0))
+    }
+
+    /// Adds whatever a function adds to this group.
+    pub fn plugin<D2>(self, plugin: impl FnOnce(Group<D>) -> Group<D2>) -> Group<D2> {
+        plugin(self)
+    }
+
+    /// How connections behave, on all routes of this group that do not say otherwise.
+    pub fn options(self, options: Options) -> Self {
+        Group(self.0.options(options))
+    }
+}
+
+impl<D> fmt::Debug for Group<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group")
+            .field("routes", &self.0.paths())
+            .field("options", self.0.own_options())
+            .finish_non_exhaustive()
+    }
+}

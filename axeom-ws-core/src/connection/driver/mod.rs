@@ -1,0 +1,241 @@
+//! Drives one connection: one loop in stages, which serves it while its handlers wait for an
+//! event, while one is busy, and while it closes.
+
+mod close;
+mod flush;
+mod receive;
+
+use std::{
+    future::{Future, poll_fn},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use self::{
+    close::Closing,
+    receive::{Ahead, End},
+};
+use super::{
+    deadlines::{Activity, Deadlines, Due},
+    gone::Gone,
+    input::Input,
+};
+use crate::{
+    close::{CloseCode, CloseFrame},
+    compression::DeflateParams,
+    error::ConnectionError,
+    event::Event,
+    hub::{Member, Registration},
+    link::Flags,
+    protocol::{FrameQueue, Inbound, Role},
+    runtime::{BoxTransport, Timer},
+};
+
+/// Reads, parses, writes and keeps time for one connection.
+pub(crate) struct Driver {
+    transport: BoxTransport,
+    link: Registration,
+    inbound: Inbound,
+    input: Input,
+    /// What was parsed while a handler was busy.
+    ahead: Option<Box<Ahead>>,
+    /// How the receiving direction came to its end, once it has; it counts when what is
+    /// `ahead` of it was handled.
+    end: Option<Box<End>>,
+    /// Taken from the link and not yet accepted by the kernel.
+    writing: Option<Box<FrameQueue>>,
+    deadlines: Deadlines,
+    activity: Activity,
+    /// The transport may hold back what was written until it is flushed.
+    unflushed: bool,
+    closing: Closing,
+    /// What was done since the task last waited; see [`TURN`].
+    work: u32,
+    /// Times congestion ended without a `drain` event so far.
+    drains: u32,
+    /// What went wrong first.
+    error: Option<Box<ConnectionError>>,
+    timer: Timer<Member>,
+}
+
+/// After this much work in a row the other tasks of the thread have a turn: an event is
+/// one unit, a read or write as many as would take its time.
+const TURN: u32 = 512;
+const READ_OR_WRITE: u32 = 32;
+
+/// What a connection is driven for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// Its handlers wait for the next event.
+    Event,
+    /// A handler is busy.
+    Background,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        transport: BoxTransport,
+        input: Input,
+        link: Registration,
+        deflate: Option<DeflateParams>,
+        timer: Timer<Member>,
+    ) -> Self {
+        let inbound = Inbound::new(Role::Server, link.settings().limits);
+        Self {
+            transport,
+            inbound: match deflate {
+                Some(params) => inbound.with_deflate(params),
+                None => inbound,
+            },
+            input,
+            ahead: None,
+            end: None,
+            writing: None,
+            deadlines: Deadlines::new(timer.now(), link.settings()),
+            activity: Activity::default(),
+            unflushed: false,
+            closing: Closing::NotYet,
+            work: 0,
+            drains: 0,
+            error: None,
+            link,
+            timer,
+        }
+    }
+
+    /// The connection as its app knows it.
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        self.link.member()
+    }
+
+    /// The next event. What handlers queued before is written once there is no more input at
+    /// hand. The last one is `Close`, after the closing handshake.
+    pub(crate) fn next(&mut self) -> impl Future<Output = Event> + Send {
+        poll_fn(|cx| self.poll_next(cx))
+    }
+
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        self.drive(cx, For::Event)
+    }
+
+    /// Goes on while a handler is busy: writes, answers pings, and reads ahead.
+    pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) {
+        let _ = self.drive(cx, For::Background);
+    }
+
+    /// A handler failed: the connection is closed with 1011.
+    pub(crate) fn fail(&mut self, error: ConnectionError) {
+        self.note_error(error);
+        self.link.close(CloseFrame::new(CloseCode::INTERNAL_ERROR, "internal error"));
+    }
+
+    /// Whether the connection is ending, and tells its handlers nothing more of what comes.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing != Closing::NotYet || self.link.flags().phase().drops_input()
+    }
+
+    #[inline(always)]
+    fn drive(&mut self, cx: &mut Context<'_>, what_for: For) -> Poll<Event> {
+        loop {
+            let seen = self.link.flags();
+            match what_for {
+                For::Event => {
+                    if let Some(event) = self.next_event(cx, seen) {
+                        return Poll::Ready(event);
+                    }
+                }
+                For::Background => self.read_ahead(seen),
+            }
+            let blocked = self.has_output() && self.flush(cx).is_pending();
+            if self.drains > 0 && what_for == For::Event && self.closing == Closing::NotYet {
+                continue;
+            }
+            if self.fill(cx, what_for).is_ready() || self.keep_time(cx).is_ready() {
+                continue;
+            }
+            if self.park(cx, blocked, seen) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Looks at the deadlines. Ready if one has passed.
+    fn keep_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(next) = self.deadlines.take_changed() {
+            self.timer.set(next);
+        }
+        // A server's timers tell the link.
+        if !self.link.take_due() && self.timer.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let now = self.timer.now();
+        while let Some(due) = self.deadlines.pass(now, &mut self.activity, self.link.settings()) {
+            self.deadline_passed(due);
+        }
+        Poll::Ready(())
+    }
+
+    fn deadline_passed(&mut self, due: Due) {
+        match due {
+            Due::Ping => drop(self.link.ping(&Bytes::new())),
+            Due::Idle => self.link.close(CloseFrame::new(CloseCode::GOING_AWAY, "idle")),
+            Due::Lifetime => {
+                self.link.close(CloseFrame::new(CloseCode::GOING_AWAY, "connection too old"));
+            }
+            Due::NotAnswered => {
+                if let Some(End::Closed(frame)) = self.end.as_deref() {
+                    self.link.answer(frame.clone());
+                }
+            }
+            Due::NoPong => self.lose(ConnectionError::PongTimeout),
+            Due::Stuck => self.lose(ConnectionError::WriteTimeout),
+            Due::NotClosed => self.give_up_closing(),
+        }
+    }
+
+    /// Gives up what only a running task needs. `false` if it must go on instead.
+    fn park(&mut self, cx: &mut Context<'_>, blocked: bool, seen: Flags) -> bool {
+        self.input.park();
+        let waits = self.link.park(cx.waker(), blocked, seen.phase(), true);
+        if waits {
+            self.work = 0;
+        }
+        waits
+    }
+
+    /// Pending when it is another task's turn.
+    #[inline]
+    fn poll_turn(&mut self, cx: &mut Context<'_>, work: u32) -> Poll<()> {
+        self.work = self.work.saturating_add(work);
+        if self.work <= TURN {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The transport is broken, or no use any more: nothing more comes, and a handler that
+    /// goes on sending is told.
+    fn lose(&mut self, error: ConnectionError) {
+        self.note_error(error);
+        self.link.fail(None);
+        self.set_end(End::Lost);
+        self.release();
+    }
+
+    /// Gives the transport up, and what was to be written.
+    fn release(&mut self) {
+        self.transport = Box::new(Gone);
+        self.input = Input::default();
+        self.writing = None;
+        self.unflushed = false;
+        self.deadlines.stop();
+        self.link.drop_queued();
+    }
+
+    fn note_error(&mut self, error: ConnectionError) {
+        self.error.get_or_insert_with(|| Box::new(error));
+    }
+}

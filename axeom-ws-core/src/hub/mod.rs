@@ -1,0 +1,144 @@
+//! The connections of an app: who there is, who listens to what, and the end of them all.
+
+mod handle;
+#[cfg(all(test, loom))]
+mod loom_model;
+mod member;
+mod topics;
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use event_listener::Event;
+
+pub use self::handle::AppHandle;
+pub(crate) use self::member::{Member, Registration};
+use self::topics::Topics;
+use crate::{
+    close::{CloseCode, CloseFrame},
+    handshake::Refusal,
+    link::{ConnectionId, Link},
+    sync::{
+        Mutex, RandomState,
+        atomic::{AtomicBool, Ordering},
+        lock,
+    },
+    telemetry,
+};
+
+/// What the connections of an app have in common.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    topics: Topics,
+    registered: Mutex<Registered>,
+    stopping: AtomicBool,
+    /// Notified when `stopping` is set.
+    stop: Event,
+}
+
+#[derive(Debug, Default)]
+struct Registered {
+    members: HashMap<ConnectionId, Arc<Member>, RandomState>,
+    /// How many each address has; kept only while that is limited.
+    per_ip: HashMap<IpAddr, usize>,
+}
+
+/// How many connections an app may have.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Capacity {
+    pub(crate) all: Option<usize>,
+    pub(crate) per_ip: Option<usize>,
+}
+
+impl Connections {
+    /// Counts a connection in, unless there are enough or the app shuts down.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        link: Link,
+        ip: Option<IpAddr>,
+        capacity: Capacity,
+    ) -> Result<Registration, Refusal> {
+        let member = Arc::new(Member::new(link, Arc::clone(self)));
+        let mut registered = lock(&self.registered);
+        // Looked at under the lock that `shut_down` goes over the connections with.
+        if self.is_stopping() {
+            return Err(Refusal::ShuttingDown);
+        }
+        if capacity.all.is_some_and(|most| registered.members.len() >= most) {
+            return Err(Refusal::AtCapacity);
+        }
+        let mut counted = None;
+        if let Some((most, ip)) = capacity.per_ip.zip(ip) {
+            // One client is one address, however it is spelled.
+            let ip = ip.to_canonical();
+            let count = registered.per_ip.get(&ip).copied().unwrap_or(0);
+            if count >= most {
+                return Err(Refusal::AtCapacity);
+            }
+            registered.per_ip.insert(ip, count + 1);
+            counted = Some(Box::new(ip));
+        }
+        registered.members.insert(member.link().id(), Arc::clone(&member));
+        drop(registered);
+        telemetry::opened();
+        Ok(Registration::new(member, counted))
+    }
+
+    /// Counts a connection out.
+    fn unregister(&self, id: ConnectionId, counted: Option<Box<IpAddr>>) {
+        let mut registered = lock(&self.registered);
+        let member = registered.members.remove(&id);
+        if let Some(Entry::Occupied(mut count)) = counted.map(|ip| registered.per_ip.entry(*ip)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        drop(registered);
+        // What it holds is given up without the lock.
+        drop(member);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Waits for the shutdown to begin.
+    pub(crate) async fn stopping(&self) {
+        while !self.is_stopping() {
+            let listener = self.stop.listen();
+            if !self.is_stopping() {
+                listener.await;
+            }
+        }
+    }
+
+    /// Closes every connection, and lets no further one in.
+    pub(crate) fn shut_down(&self) {
+        let members: Vec<_> = {
+            let registered = lock(&self.registered);
+            self.stopping.store(true, Ordering::Release);
+            registered.members.values().cloned().collect()
+        };
+        self.stop.notify(usize::MAX);
+        for member in members {
+            member.link().close(CloseFrame::new(CloseCode::GOING_AWAY, "server shutting down"));
+        }
+    }
+
+    /// Cuts what is still connected.
+    pub(crate) fn cut_all(&self) {
+        let members: Vec<_> = lock(&self.registered).members.values().cloned().collect();
+        for member in members {
+            member.link().cut();
+        }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.registered).members.len()
+    }
+}

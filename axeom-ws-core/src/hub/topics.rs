@@ -1,0 +1,178 @@
+//! Topics, and who subscribes to them.
+//!
+//! Locks are taken in this order: a connection's subscriptions, a shard, a topic's
+//! subscribers, the state of one link.
+
+#[cfg(all(test, loom))]
+#[path = "topics_loom_model.rs"]
+mod loom_model;
+
+use std::{cell::Cell, collections::HashMap, hash::BuildHasher, sync::Arc, task::Waker};
+
+use slab::Slab;
+
+use super::Member;
+use crate::{
+    error::SendStatus,
+    link::NotQueued,
+    message::SendMessage,
+    protocol::Outgoing,
+    sync::{Mutex, RandomState, lock},
+    telemetry,
+};
+
+/// Who subscribes to what. A topic exists while it has subscribers.
+#[derive(Debug)]
+pub(super) struct Topics {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+}
+
+type Shard = HashMap<Arc<str>, Arc<Topic>, RandomState>;
+
+#[derive(Debug)]
+struct Topic {
+    name: Arc<str>,
+    subscribers: Mutex<Slab<Arc<Member>>>,
+}
+
+/// The topics of one connection; nothing is allocated for one without any.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions(Mutex<Option<Box<Places>>>);
+
+/// Topics by name, and the place among the subscribers of each.
+type Places = HashMap<Arc<str>, (Arc<Topic>, usize), RandomState>;
+
+/// Enough that threads on different topics seldom meet.
+const SHARDS: usize = 16;
+
+impl Default for Topics {
+    fn default() -> Self {
+        let hasher = RandomState::new();
+        let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
+        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), hasher }
+    }
+}
+
+thread_local! {
+    /// Room for the wakers of one publish.
+    static WAKERS: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
+}
+
+impl Topics {
+    /// `false` if it was subscribed already, or the connection is ending.
+    pub(super) fn subscribe(&self, member: &Arc<Member>, topic: &str) -> bool {
+        let mut own = lock(&member.subscriptions.0);
+        // Asked under the lock that `leave_all` takes once the connection is ending.
+        if !member.link().flags().is_open() {
+            return false;
+        }
+        let own = own.get_or_insert_default();
+        if own.contains_key(topic) {
+            return false;
+        }
+        let mut shard = lock(self.shard(topic));
+        let topic = match shard.get(topic) {
+            Some(topic) => Arc::clone(topic),
+            None => {
+                let name: Arc<str> = Arc::from(topic);
+                let topic = Topic { name: Arc::clone(&name), subscribers: Mutex::default() };
+                Arc::clone(shard.entry(name).or_insert(Arc::new(topic)))
+            }
+        };
+        let place = lock(&topic.subscribers).insert(Arc::clone(member));
+        own.insert(Arc::clone(&topic.name), (topic, place));
+        true
+    }
+
+    /// `false` if it was not subscribed.
+    pub(super) fn unsubscribe(&self, member: &Member, topic: &str) -> bool {
+        let mut own = lock(&member.subscriptions.0);
+        let Some((topic, place)) = own.as_mut().and_then(|own| own.remove(topic)) else {
+            return false;
+        };
+        self.leave(&topic, place);
+        true
+    }
+
+    /// The connection is ending: it leaves everything, and can subscribe to nothing again.
+    pub(super) fn leave_all(&self, member: &Member) {
+        let own = lock(&member.subscriptions.0).take();
+        for (topic, place) in own.into_iter().flat_map(|own| own.into_values()) {
+            self.leave(&topic, place);
+        }
+    }
+
+    /// Queues a message for all subscribers but `except`; how many took it.
+    pub(super) fn publish(
+        &self,
+        topic: &str,
+        message: &SendMessage,
+        except: Option<&Member>,
+    ) -> usize {
+        let Some(topic) = lock(self.shard(topic)).get(topic).cloned() else {
+            return 0;
+        };
+        let mut outgoing = Outgoing::new(message);
+        let mut took = 0;
+        let mut count = |sent| match sent {
+            Ok(SendStatus::Sent | SendStatus::Backpressure) => took += 1,
+            Err(NotQueued::Full) => telemetry::dropped(),
+            Err(NotQueued::Closed) => {}
+        };
+        // On a thread that is ending the room is made anew.
+        let mut wakers = WAKERS.try_with(Cell::take).unwrap_or_default();
+        let mut later = Vec::new();
+        {
+            let subscribers = lock(&topic.subscribers);
+            for (_, member) in subscribers.iter() {
+                if except.is_some_and(|except| except.link().id() == member.link().id()) {
+                    continue;
+                }
+                match member.link().try_send_under_lock(&outgoing, &mut wakers) {
+                    Some(sent) => count(sent),
+                    None => later.push(Arc::clone(member)),
+                }
+            }
+        }
+        for waker in wakers.drain(..) {
+            waker.wake();
+        }
+        let _ = WAKERS.try_with(|room| room.set(wakers));
+        for member in later {
+            count(member.link().try_send(&mut outgoing));
+        }
+        took
+    }
+
+    pub(super) fn subscriber_count(&self, topic: &str) -> usize {
+        lock(self.shard(topic)).get(topic).map_or(0, |topic| lock(&topic.subscribers).len())
+    }
+
+    fn leave(&self, topic: &Topic, place: usize) {
+        let mut shard = lock(self.shard(&topic.name));
+        let mut subscribers = lock(&topic.subscribers);
+        let left = subscribers.try_remove(place);
+        if subscribers.is_empty() {
+            shard.remove(&topic.name);
+        }
+        drop((subscribers, shard));
+        // What it holds is given up without the locks.
+        drop(left);
+    }
+
+    fn shard(&self, topic: &str) -> &Mutex<Shard> {
+        &self.shards[self.hasher.hash_one(topic) as usize % SHARDS]
+    }
+}
+
+impl Subscriptions {
+    pub(super) fn contains(&self, topic: &str) -> bool {
+        lock(&self.0).as_ref().is_some_and(|own| own.contains_key(topic))
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        let own = lock(&self.0);
+        own.iter().flat_map(|own| own.keys()).map(|name| name.to_string()).collect()
+    }
+}

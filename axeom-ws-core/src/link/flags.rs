@@ -1,0 +1,89 @@
+use super::lifecycle::Phase;
+use crate::sync::atomic::{AtomicU8, Ordering};
+
+/// What a connection's task should know without a lock. It changes only while the link's state
+/// is locked, but for `AWAKE`, which the task sets when it likes, and `WAITED_FOR`.
+pub(super) struct SharedFlags(AtomicU8);
+
+/// The high-water mark was crossed, and the low-water mark not reached since.
+pub(super) const CONGESTED: u8 = 8;
+/// The task runs, or was woken: it will look for work before it waits.
+pub(super) const AWAKE: u8 = 16;
+/// There are frames for the task to take.
+pub(super) const QUEUED: u8 = 32;
+/// A deadline may have passed.
+pub(super) const DUE: u8 = 64;
+/// Somebody listens for room.
+pub(super) const WAITED_FOR: u8 = 128;
+
+impl SharedFlags {
+    /// Of an open connection whose task runs.
+    pub(super) fn new() -> Self {
+        Self(AtomicU8::new(Phase::Open as u8 | AWAKE))
+    }
+
+    #[inline]
+    pub(super) fn load(&self, ordering: Ordering) -> Flags {
+        Flags(self.0.load(ordering))
+    }
+
+    #[inline]
+    pub(super) fn set(&self, flag: u8, ordering: Ordering) {
+        self.0.fetch_or(flag, ordering);
+    }
+
+    #[inline]
+    pub(super) fn clear(&self, flags: u8, ordering: Ordering) {
+        self.0.fetch_and(!flags, ordering);
+    }
+
+    /// The phase changes. Only whoever has locked the state does that, so the bits that differ
+    /// are known.
+    pub(super) fn enter(&self, before: Phase, after: Phase) {
+        self.0.fetch_xor(before as u8 ^ after as u8, Ordering::Release);
+    }
+}
+
+/// What a link's flags say at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flags(u8);
+
+impl Flags {
+    #[inline]
+    pub(crate) fn phase(self) -> Phase {
+        Phase::from_bits(self.0)
+    }
+
+    /// Whether the phase is [`Phase::Open`].
+    #[inline]
+    pub(crate) fn is_open(self) -> bool {
+        self.0 & Phase::MASK == Phase::Open as u8
+    }
+
+    #[inline]
+    pub(crate) fn is_congested(self) -> bool {
+        self.0 & CONGESTED != 0
+    }
+
+    /// The task has not said that it waits.
+    #[inline]
+    pub(crate) fn is_awake(self) -> bool {
+        self.0 & AWAKE != 0
+    }
+
+    /// There are frames to [take](super::Link::take).
+    #[inline]
+    pub(crate) fn is_queued(self) -> bool {
+        self.0 & QUEUED != 0
+    }
+
+    #[inline]
+    pub(super) fn is_due(self) -> bool {
+        self.0 & DUE != 0
+    }
+
+    #[inline]
+    pub(super) fn is_waited_for(self) -> bool {
+        self.0 & WAITED_FOR != 0
+    }
+}

@@ -1,0 +1,54 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use event_listener::EventListener;
+
+use super::{Link, NotQueued};
+use crate::{error::Closed, message::SendMessage, protocol::Outgoing};
+
+/// Queues a message; over the high-water mark, waits for room first. Dropped before it is
+/// ready it has queued nothing.
+///
+/// Written out rather than as an `async fn`: it is part of almost every handler, and so of
+/// what a connection holds.
+pub(crate) struct Sending<'a> {
+    link: &'a Link,
+    message: SendMessage,
+    listener: Option<EventListener>,
+}
+
+impl<'a> Sending<'a> {
+    pub(crate) fn new(link: &'a Link, message: SendMessage) -> Self {
+        Self { link, message, listener: None }
+    }
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<(), Closed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            if let Some(listener) = &mut this.listener {
+                ready!(Pin::new(listener).poll(cx));
+                this.listener = None;
+            }
+            let mut message = Outgoing::new(&this.message);
+            match this.link.offer_below_mark(&mut message) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(NotQueued::Closed) => return Poll::Ready(Err(Closed)),
+                Err(NotQueued::Full) => {}
+            }
+            // What happens from here on is heard; it may have happened just before.
+            this.listener = Some(this.link.listen());
+            match this.link.offer_below_mark(&mut message) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(NotQueued::Closed) => return Poll::Ready(Err(Closed)),
+                Err(NotQueued::Full) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+use bytes::Bytes;
+
+use super::deflate::{CompressorKey, compress_alone};
+use crate::message::{Message, SendMessage};
+
+/// A message on its way to one connection or to many, with the encodings that were made of it
+/// on the way: it is compressed once for all connections that compress alike.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(super) message: &'a Message,
+    pub(super) compress: Option<bool>,
+    compressed: Option<Box<Compressed>>,
+}
+
+/// By what each was compressed with; `None` where the message is better sent as it is.
+type Compressed = Vec<(CompressorKey, Option<Bytes>)>;
+
+impl<'a> Outgoing<'a> {
+    pub(crate) fn new(sending: &'a SendMessage) -> Self {
+        let SendMessage { message, compress } = sending;
+        Self { message, compress: *compress, compressed: None }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.message.len()
+    }
+
+    /// The message compressed on its own, without reference to those before.
+    pub(super) fn compressed_alone(&mut self, key: CompressorKey) -> Option<Bytes> {
+        let compressed = self.compressed.get_or_insert_default();
+        if let Some((_, done)) = compressed.iter().find(|(with, _)| *with == key) {
+            return done.clone();
+        }
+        let payload = self.message.as_bytes();
+        let done = compress_alone(key, payload);
+        // A message sent alone may as well be sent as it is.
+        let done = done.filter(|done| self.compress == Some(true) || done.len() < payload.len());
+        compressed.push((key, done.clone()));
+        done
+    }
+}

@@ -1,0 +1,56 @@
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::future::{BoxFuture, Either, select};
+
+use super::Runtime;
+
+/// The time of a runtime whose type does not matter.
+#[derive(Clone)]
+pub(crate) struct Clock(Arc<dyn Time>);
+
+/// What a clock needs; every [`Runtime`] has it.
+pub(crate) trait Time: Send + Sync + 'static {
+    fn time(&self) -> Instant;
+    fn after(&self, duration: Duration) -> BoxFuture<'static, ()>;
+}
+
+impl<R: Runtime> Time for R {
+    fn time(&self) -> Instant {
+        self.now()
+    }
+
+    fn after(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(self.sleep(duration))
+    }
+}
+
+impl Clock {
+    pub(crate) fn new(time: impl Time) -> Self {
+        Self(Arc::new(time))
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.0.time()
+    }
+
+    pub(crate) fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.0.after(duration)
+    }
+}
+
+/// What `future` completes with; `None` if it does not within `limit`.
+pub(crate) async fn within<F: Future>(
+    clock: &Clock,
+    limit: Duration,
+    future: F,
+) -> Option<F::Output> {
+    match select(pin!(future), clock.sleep(limit)).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
+}

@@ -1,0 +1,57 @@
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+/// Who is on the other end of a connection, as far as the transport knows.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::Peer;
+///
+/// let peer = Peer::from(std::net::SocketAddr::from(([192, 0, 2, 7], 4711)));
+/// assert_eq!(peer.to_string(), "192.0.2.7:4711");
+/// assert_eq!(Peer::Memory.ip(), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Peer {
+    /// A socket of an IP address.
+    Ip(SocketAddr),
+    /// A Unix domain socket; its own end seldom has a name.
+    Unix,
+    /// A stream in memory.
+    Memory,
+}
+
+impl Peer {
+    /// The IP address, if it has one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.socket_addr().map(|addr| addr.ip())
+    }
+
+    /// The IP address and port, if it has them.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(addr) => Some(*addr),
+            Self::Unix | Self::Memory => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(addr: SocketAddr) -> Self {
+        Self::Ip(addr)
+    }
+}
+
+/// The address and port, `unix` or `memory`.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(addr) => fmt::Display::fmt(addr, f),
+            Self::Unix => f.write_str("unix"),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
+}

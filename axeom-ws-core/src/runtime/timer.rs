@@ -1,0 +1,321 @@
+//! The deadlines of connections: one sleep for all those of a server, or one for a connection
+//! that a program serves itself.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use event_listener::Event;
+use futures::future::{BoxFuture, select};
+use slab::Slab;
+
+use super::Clock;
+use crate::sync::{Mutex, lock};
+
+/// A moment, in ticks of 1/64 s since the start of a [`Timer`]; or never.
+///
+/// Ticks wrap around after two years, so they are compared by which is less than a year ahead
+/// of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tick(u32);
+
+/// A deadline is at most this late for its own sake. A second has a whole number of them.
+const TICK_MICROS: u64 = 1_000_000 / 64;
+
+/// No deadline is this far away: a year and some days.
+const FURTHEST: u64 = TICK_MICROS << 31;
+
+impl Tick {
+    pub(crate) const NEVER: Self = Self(u32::MAX);
+
+    pub(crate) fn is_set(self) -> bool {
+        self != Self::NEVER
+    }
+
+    /// The earlier of the two.
+    pub(crate) fn min(self, other: Self) -> Self {
+        let is_earlier = other.is_set() && (!self.is_set() || other.is_before(self));
+        if is_earlier { other } else { self }
+    }
+
+    /// Whether it has come, `now` being the last whole tick.
+    pub(crate) fn has_come(self, now: Self) -> bool {
+        self.is_set() && !now.is_before(self)
+    }
+
+    fn is_before(self, other: Self) -> bool {
+        (self.0.wrapping_sub(other.0) as i32) < 0
+    }
+}
+
+/// A point in time as deadlines are made from it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    micros: u64,
+}
+
+impl Now {
+    fn of(moment: Instant, start: Instant) -> Self {
+        Self { micros: micros(moment.saturating_duration_since(start)) }
+    }
+
+    /// The last whole tick.
+    pub(crate) fn tick(self) -> Tick {
+        let tick = Tick((self.micros / TICK_MICROS) as u32);
+        // Never is never now.
+        if tick.is_set() { tick } else { Tick(u32::MAX - 1) }
+    }
+
+    /// The first tick that is at least `time` from now; never for `None`, and for what is over
+    /// a year away.
+    pub(crate) fn after(self, time: Option<Duration>) -> Tick {
+        match time.map(micros) {
+            Some(time) if time < FURTHEST => {
+                let tick = Tick((self.micros + time).div_ceil(TICK_MICROS) as u32);
+                if tick.is_set() { tick } else { Tick(0) }
+            }
+            _ => Tick::NEVER,
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(time.subsec_micros()))
+}
+
+/// Who is told that a deadline of its own may have passed.
+pub(crate) trait Alarmed {
+    fn deadline_passed(&self);
+}
+
+/// The deadlines of a server's connections, behind one sleep.
+pub(crate) struct Timers<T> {
+    clock: Clock,
+    start: Instant,
+    entries: Mutex<Entries<T>>,
+    /// Notified when a deadline is nearer than all before.
+    nearer: Event,
+}
+
+struct Entries<T> {
+    all: Slab<Entry<T>>,
+    /// When they are looked at next.
+    next_look: Tick,
+}
+
+struct Entry<T> {
+    deadline: Tick,
+    owner: Arc<T>,
+}
+
+/// With many connections the deadlines are looked at less often: a look costs a few
+/// nanoseconds for each.
+const REST_FOR_EACH: Duration = Duration::from_micros(1);
+
+impl<T: Alarmed> Timers<T> {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            start: clock.now(),
+            clock,
+            entries: Mutex::new(Entries { all: Slab::new(), next_look: Tick::NEVER }),
+            nearer: Event::new(),
+        }
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Tells connections when their deadlines have passed, for as long as it is polled.
+    pub(crate) async fn keep(&self) {
+        let mut due = Vec::new();
+        loop {
+            let nearer = self.nearer.listen();
+            let next_look = lock(&self.entries).next_look;
+            if !next_look.is_set() {
+                nearer.await;
+                continue;
+            }
+            let now = self.now();
+            if !next_look.has_come(now.tick()) {
+                select(self.clock.sleep(wait(next_look, now)), pin!(nearer)).await;
+                continue;
+            }
+            let count = lock(&self.entries).take_due(now.tick(), &mut due);
+            for owner in due.drain(..) {
+                owner.deadline_passed();
+            }
+            let rest = REST_FOR_EACH * u32::try_from(count).unwrap_or(u32::MAX);
+            if micros(rest) > TICK_MICROS {
+                self.clock.sleep(rest).await;
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now::of(self.clock.now(), self.start)
+    }
+
+    fn set(&self, place: usize, deadline: Tick) {
+        let mut entries = lock(&self.entries);
+        if let Some(entry) = entries.all.get_mut(place) {
+            entry.deadline = deadline;
+        }
+        let next_look = entries.next_look.min(deadline);
+        let is_nearer = next_look != entries.next_look;
+        entries.next_look = next_look;
+        drop(entries);
+        if is_nearer {
+            self.nearer.notify(usize::MAX);
+        }
+    }
+}
+
+impl<T> Entries<T> {
+    /// Adds those whose deadline has come to `due`, and clears it; how many were looked at.
+    fn take_due(&mut self, now: Tick, due: &mut Vec<Arc<T>>) -> usize {
+        self.next_look = Tick::NEVER;
+        for (_, entry) in &mut self.all {
+            if entry.deadline.has_come(now) {
+                entry.deadline = Tick::NEVER;
+                due.push(Arc::clone(&entry.owner));
+            }
+            self.next_look = self.next_look.min(entry.deadline);
+        }
+        self.all.len()
+    }
+}
+
+/// How long it is until a tick.
+fn wait(until: Tick, now: Now) -> Duration {
+    let ticks = u64::from(until.0.wrapping_sub(now.tick().0));
+    Duration::from_micros((ticks * TICK_MICROS).saturating_sub(now.micros % TICK_MICROS))
+}
+
+/// The deadline of one connection.
+pub(crate) enum Timer<T: Alarmed> {
+    /// Among those of a server.
+    Shared { timers: Arc<Timers<T>>, place: usize },
+    /// With a sleep of its own.
+    Own(Box<Own>),
+}
+
+pub(crate) struct Own {
+    clock: Clock,
+    start: Instant,
+    deadline: Tick,
+    /// Until the deadline, or an earlier one that was set before.
+    sleep: Option<BoxFuture<'static, ()>>,
+}
+
+impl<T: Alarmed> Timer<T> {
+    /// A connection of a server.
+    pub(crate) fn shared(timers: &Arc<Timers<T>>, owner: &Arc<T>) -> Self {
+        let entry = Entry { deadline: Tick::NEVER, owner: Arc::clone(owner) };
+        let place = lock(&timers.entries).all.insert(entry);
+        Self::Shared { timers: Arc::clone(timers), place }
+    }
+
+    /// A connection that a program serves itself.
+    pub(crate) fn own(clock: Clock) -> Self {
+        let start = clock.now();
+        Self::Own(Box::new(Own { clock, start, deadline: Tick::NEVER, sleep: None }))
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        match self {
+            Self::Shared { timers, .. } => timers.now(),
+            Self::Own(own) => Now::of(own.clock.now(), own.start),
+        }
+    }
+
+    /// Sets or clears the deadline, in place of any other.
+    pub(crate) fn set(&mut self, deadline: Tick) {
+        match self {
+            Self::Shared { timers, place } => timers.set(*place, deadline),
+            Self::Own(own) => {
+                own.deadline = deadline;
+                own.sleep = None;
+            }
+        }
+    }
+
+    /// For a timer of its own: whether the deadline has passed, which clears it. While it
+    /// waits, asking looks at no clock. A shared one tells its owner.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self::Own(own) = self else { return Poll::Pending };
+        if !own.deadline.is_set() {
+            return Poll::Pending;
+        }
+        loop {
+            if let Some(sleep) = &mut own.sleep {
+                if sleep.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                own.sleep = None;
+            }
+            // A clock may wake early by its own resolution.
+            let now = Now::of(own.clock.now(), own.start);
+            if own.deadline.has_come(now.tick()) {
+                own.deadline = Tick::NEVER;
+                return Poll::Ready(());
+            }
+            own.sleep = Some(own.clock.sleep(wait(own.deadline, now)));
+        }
+    }
+}
+
+impl<T: Alarmed> Drop for Timer<T> {
+    fn drop(&mut self) {
+        if let Self::Shared { timers, place } = self {
+            let entry = lock(&timers.entries).all.try_remove(*place);
+            // What it holds is given up without the lock.
+            drop(entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_micros(TICK_MICROS);
+
+    fn now(since_start: Duration) -> Now {
+        Now { micros: micros(since_start) }
+    }
+
+    #[test]
+    fn a_deadline_comes_at_its_time_and_never_before() {
+        for start in [Duration::ZERO, Duration::from_micros(1), TICK * u32::MAX, TICK * 12345] {
+            for time in [Duration::from_micros(1), TICK, Duration::from_secs(25)] {
+                let deadline = now(start).after(Some(time));
+                assert!(!deadline.has_come(now(start + time - Duration::from_micros(1)).tick()));
+                assert!(deadline.has_come(now(start + time + TICK * 2).tick()));
+                let slept = start + wait(deadline, now(start));
+                assert!(deadline.has_come(now(slept).tick()), "{start:?} {time:?}");
+            }
+        }
+        assert!(now(TICK * 64).after(Some(TICK * 64)).has_come(now(TICK * 128).tick()));
+    }
+
+    #[test]
+    fn ticks_keep_their_order_when_they_wrap_around() {
+        let before = now(TICK * (u32::MAX - 100));
+        let (soon, later) = (before.after(Some(TICK * 50)), before.after(Some(TICK * 500)));
+        assert_eq!(soon.min(later), soon);
+        assert_eq!(later.min(soon), soon);
+        assert_eq!(Tick::NEVER.min(later), later);
+        assert_eq!(later.min(Tick::NEVER), later);
+        assert!(soon.has_come(now(TICK * (u32::MAX - 50)).tick()));
+        assert!(!later.has_come(now(TICK * (u32::MAX - 50)).tick()));
+        assert!(later.has_come(now(TICK * u32::MAX + TICK * 401).tick()));
+        assert!(!Tick::NEVER.has_come(before.tick()));
+        assert_eq!(before.after(Some(TICK * 100)), Tick(0));
+        assert_eq!(before.after(Some(Duration::MAX)), Tick::NEVER);
+        assert_eq!(before.after(None), Tick::NEVER);
+    }
+}

@@ -1,0 +1,240 @@
+//! The opening of a connection: its request head, and the answer.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    panic::{self, AssertUnwindSafe},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{
+    FutureExt,
+    future::{Abortable, BoxFuture, Either, select},
+};
+use http::{Method, Response};
+
+use super::tasks::{TaskGuard, Tasks};
+use crate::{
+    app::{Answer, Service},
+    connection::Input,
+    handshake::{Head, HeadReader, Refusal, encode, encode_with},
+    hub::Member,
+    runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Timers, Transport, within},
+    telemetry,
+};
+
+/// How long, and how many bytes, a refused client may go on sending while it reads the
+/// answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A connection of a server: what it shares with the others.
+pub(super) struct Membership {
+    timers: Arc<Timers<Member>>,
+    guard: TaskGuard,
+}
+
+/// A connection from its first byte to its last.
+///
+/// Its two parts are boxes one after the other, so that the connection does not carry
+/// the room of the handshake around.
+pub(super) enum ServeTransport {
+    Opening(BoxFuture<'static, Option<Running>>),
+    Running(Running),
+}
+
+/// A connection that is open.
+pub(super) struct Running {
+    connection: BoxFuture<'static, ()>,
+    /// Its task's place in its server, if it has one; given up last.
+    _guard: Option<TaskGuard>,
+}
+
+impl Future for ServeTransport {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Handlers' own panics are caught closer to them. Where another would end up differs
+        // from runtime to runtime.
+        let polled = panic::catch_unwind(AssertUnwindSafe(|| self.poll_part(cx)));
+        polled.unwrap_or_else(|_| {
+            tracing::error!("a connection's task panicked");
+            Poll::Ready(())
+        })
+    }
+}
+
+impl ServeTransport {
+    /// On its own.
+    fn alone(service: Service, clock: Clock, transport: BoxTransport, peer: Peer) -> Self {
+        Self::Opening(Box::pin(open(service, clock, transport, peer, None)))
+    }
+
+    /// In a server, with which it ends.
+    pub(super) fn in_server(
+        service: Service,
+        transport: BoxTransport,
+        peer: Peer,
+        tasks: &Arc<Tasks>,
+        timers: &Arc<Timers<Member>>,
+    ) -> Self {
+        let (guard, abort) = tasks.enter();
+        let membership = Membership { timers: Arc::clone(timers), guard };
+        let opening = open(service, timers.clock().clone(), transport, peer, Some(membership));
+        Self::Opening(Box::pin(Abortable::new(opening, abort).map(|opened| opened.ok().flatten())))
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Opening(opening) = self {
+            match ready!(opening.as_mut().poll(cx)) {
+                Some(running) => *self = Self::Running(running),
+                None => return Poll::Ready(()),
+            }
+        }
+        match self {
+            Self::Running(running) => running.connection.as_mut().poll(cx),
+            Self::Opening(_) => Poll::Pending,
+        }
+    }
+}
+
+impl Service {
+    /// Serves one connection whose request is not read yet, to its end.
+    ///
+    /// Dropping the future cuts the connection; `close` does not run then.
+    pub fn serve_transport<R: Runtime>(
+        &self,
+        runtime: R,
+        transport: impl Transport,
+        peer: impl Into<Peer>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let clock = Clock::new(runtime);
+        ServeTransport::alone(self.clone(), clock, Box::new(transport), peer.into())
+    }
+}
+
+/// Reads the request, and answers it; the connection to run, if it was accepted.
+async fn open(
+    service: Service,
+    clock: Clock,
+    mut transport: BoxTransport,
+    peer: Peer,
+    membership: Option<Membership>,
+) -> Option<Running> {
+    let limit = service.handshake_timeout();
+    let mut input = Input::default();
+    let head = {
+        let reading = read_head(&service, &mut transport, &mut input);
+        let reading = pin!(within(&clock, limit, reading));
+        let stopping = pin!(service.connections().stopping());
+        match select(reading, stopping).await {
+            Either::Left((Some(head), _)) => head?,
+            Either::Left((None, _)) => Err(Refusal::TimedOut),
+            Either::Right(_) => Err(Refusal::ShuttingDown),
+        }
+    };
+    let (answer, without_body) = match head {
+        Ok(Head { request, size, .. }) => {
+            input.consume(size);
+            input.park();
+            let without_body = *request.method() == Method::HEAD;
+            (service.respond(request, peer).await, without_body)
+        }
+        Err(refusal) => {
+            telemetry::handshake(refusal.status());
+            tracing::debug!(%peer, %refusal, "handshake refused");
+            (Answer::Response(refusal.into_response()), false)
+        }
+    };
+    match answer {
+        Answer::Upgrade(accepted) => {
+            let response = encode_with(accepted.response(), &[]);
+            within(&clock, limit, send(&mut transport, &response)).await?.ok()?;
+            let member = accepted.member();
+            let (timer, guard) = match membership {
+                Some(Membership { timers, guard }) => {
+                    guard.connected(member);
+                    (Timer::shared(&timers, member), Some(guard))
+                }
+                None => (Timer::own(clock), None),
+            };
+            let connection = accepted.start(timer, transport, input);
+            Some(Running { connection, _guard: guard })
+        }
+        Answer::Response(response) => {
+            // Nobody will parse the rest, and the thread's buffer may still be in there.
+            drop(input);
+            refuse(&mut transport, &clock, limit, response, without_body).await;
+            None
+        }
+    }
+}
+
+/// The request head; `None` if the client left before it was complete.
+async fn read_head(
+    service: &Service,
+    transport: &mut BoxTransport,
+    input: &mut Input,
+) -> Option<Result<Head, Refusal>> {
+    let mut reader = HeadReader::new(service.head_limits());
+    loop {
+        if poll_fn(|cx| input.poll_fill(cx, transport)).await.ok()? == 0 {
+            return None;
+        }
+        match reader.read(input.bytes()) {
+            Ok(None) => {}
+            Ok(Some(head)) => return Some(Ok(head)),
+            Err(refusal) => return Some(Err(refusal)),
+        }
+    }
+}
+
+async fn refuse(
+    transport: &mut BoxTransport,
+    clock: &Clock,
+    limit: Duration,
+    response: Response<Bytes>,
+    without_body: bool,
+) {
+    let mut bytes = encode(&response);
+    if without_body {
+        bytes.truncate(bytes.len() - response.body().len());
+    }
+    let sending = async {
+        send(transport, &bytes).await?;
+        poll_fn(|cx| transport.poll_close(cx)).await
+    };
+    if let Some(Ok(())) = within(clock, limit, sending).await {
+        // Closing with unread input would reset the connection, and the client might
+        // never see the answer.
+        within(clock, LINGER, discard(transport)).await;
+    }
+}
+
+async fn send(transport: &mut BoxTransport, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match poll_fn(|cx| transport.poll_write(cx, bytes)).await {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => bytes = &bytes[n..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    poll_fn(|cx| transport.poll_flush(cx)).await
+}
+
+async fn discard(transport: &mut BoxTransport) {
+    let mut input = Input::default();
+    let mut left = LINGER_BYTES;
+    while let Ok(n @ 1..) = poll_fn(|cx| input.poll_fill(cx, transport)).await {
+        input.consume(n);
+        left = left.saturating_sub(n);
+        if left == 0 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
+
+use axeom_ws_core::{BytesMut, Peer, Transport, bytes::BufMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+};
+
+/// The transport of a stream that reads and writes as tokio has it.
+#[derive(Debug)]
+pub struct Io<T> {
+    stream: T,
+}
+
+/// The transport of a TCP connection.
+pub type Tcp = Io<TcpStream>;
+
+/// Promotes a TCP connection: sets `TCP_NODELAY`. If that fails the connection is broken, and
+/// reading it says so.
+pub fn promote(stream: TcpStream) -> Tcp {
+    let _ = stream.set_nodelay(true);
+    Io::new(stream)
+}
+
+impl<T> Io<T> {
+    /// Promotes a stream as it is.
+    pub fn new(stream: T) -> Self {
+        Self { stream }
+    }
+
+    /// The stream.
+    pub fn into_inner(self) -> T {
+        self.stream
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Io<T> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        let spare = buf.capacity() - buf.len();
+        let mut buf = buf.limit(spare);
+        // The future holds nothing: a read that waits is asked for anew.
+        pin!(self.stream.read_buf(&mut buf)).poll(cx)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A bound tokio socket.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+}
+
+impl Listener {
+    /// Promotes a socket that the program bound itself.
+    pub fn new(listener: TcpListener) -> Self {
+        Self { listener }
+    }
+}
+
+impl axeom_ws_core::Listener for Listener {
+    type Transport = Tcp;
+
+    async fn accept(&self) -> io::Result<(Tcp, Peer)> {
+        let (stream, addr) = self.listener.accept().await?;
+        Ok((promote(stream), addr.into()))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
