@@ -114,7 +114,7 @@ pub(super) async fn run_socket<D, Fut>(
                 }
             }
             // One event at a time: the next is looked for when the handler has taken the last.
-            if !has_returned && !driver.is_closing() && feed.is_waited_on(cx) {
+            if !has_returned && !driver.is_closing(link.flags()) && feed.is_waited_on(cx) {
                 driver.poll_background(cx);
                 return Poll::Pending;
             }

@@ -7,14 +7,14 @@
 #[path = "topics_loom_model.rs"]
 mod loom_model;
 
-use std::{cell::Cell, collections::HashMap, hash::BuildHasher, sync::Arc, task::Waker};
+use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 
 use slab::Slab;
 
 use super::Member;
 use crate::{
     error::SendStatus,
-    link::NotQueued,
+    link::{NotQueued, Wakers},
     message::SendMessage,
     protocol::Outgoing,
     sync::{Mutex, RandomState, lock},
@@ -52,11 +52,6 @@ impl Default for Topics {
         let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
         Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), hasher }
     }
-}
-
-thread_local! {
-    /// Room for the wakers of one publish.
-    static WAKERS: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
 }
 
 impl Topics {
@@ -120,8 +115,7 @@ impl Topics {
             Err(NotQueued::Full) => telemetry::dropped(),
             Err(NotQueued::Closed) => {}
         };
-        // On a thread that is ending the room is made anew.
-        let mut wakers = WAKERS.try_with(Cell::take).unwrap_or_default();
+        let mut wakers = Wakers::default();
         let mut later = Vec::new();
         {
             let subscribers = lock(&topic.subscribers);
@@ -135,10 +129,7 @@ impl Topics {
                 }
             }
         }
-        for waker in wakers.drain(..) {
-            waker.wake();
-        }
-        let _ = WAKERS.try_with(|room| room.set(wakers));
+        drop(wakers);
         for member in later {
             count(member.link().try_send(&mut outgoing));
         }

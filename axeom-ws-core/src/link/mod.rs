@@ -5,6 +5,7 @@ mod flags;
 mod id;
 mod lifecycle;
 mod send;
+mod wakers;
 
 use std::{fmt, sync::Arc, task::Waker};
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use event_listener::{Event, EventListener};
 
 pub use self::id::ConnectionId;
-pub(crate) use self::{flags::Flags, lifecycle::Phase, send::Sending};
+pub(crate) use self::{flags::Flags, lifecycle::Phase, send::Sending, wakers::Wakers};
 use self::{
     flags::{AWAKE, CONGESTED, DUE, QUEUED, SharedFlags, WAITED_FOR},
     lifecycle::Lifecycle,
@@ -129,20 +130,23 @@ impl Link {
     pub(crate) fn try_send_under_lock(
         &self,
         message: &Outgoing<'_>,
-        wakers: &mut Vec<Waker>,
+        wakers: &mut Wakers,
     ) -> Option<Result<SendStatus, NotQueued>> {
         if self.deflater.as_ref().is_some_and(|deflater| deflater.wants(message)) {
             return None;
         }
         let mut state = lock(&self.state);
-        let sent = self.admit(&state, message.len(), Fill::ToLimit);
-        let sent = sent.map(|()| self.queue(&mut state, message, None));
-        if sent.is_ok() {
-            wakers.extend(self.waker_to_write(state));
-        } else if sent == Err(NotQueued::Full) && self.settings.close_on_full {
-            return None;
+        let flags = self.flags();
+        match self.admit(&state, flags, message.len(), Fill::ToLimit) {
+            Ok(()) => {}
+            Err(NotQueued::Full) if self.settings.close_on_full => return None,
+            Err(not_queued) => return Some(Err(not_queued)),
         }
-        Some(sent)
+        let status = self.queue(&mut state, flags, message, None);
+        if let Some(waker) = self.waker_to_write(state, flags) {
+            wakers.push(waker);
+        }
+        Some(Ok(status))
     }
 
     /// Is told when waiting senders should look again.
@@ -231,9 +235,10 @@ impl Link {
             return self.offer_compressed(deflater, message, fill);
         }
         let mut state = lock(&self.state);
-        self.admit(&state, message.len(), fill)?;
-        let status = self.queue(&mut state, message, None);
-        self.wake_to_write(state);
+        let flags = self.flags();
+        self.admit(&state, flags, message.len(), fill)?;
+        let status = self.queue(&mut state, flags, message, None);
+        self.wake_to_write(state, flags);
         Ok(status)
     }
 
@@ -248,25 +253,26 @@ impl Link {
         let mut turn = deflater.turn();
         {
             let mut state = lock(&self.state);
-            self.admit(&state, message.len(), fill)?;
+            self.admit(&state, self.flags(), message.len(), fill)?;
             // Its room is taken. Once it is compressed with takeover it must be sent.
             state.elsewhere += message.len();
         }
         let compressed = turn.compress(message);
         let mut state = lock(&self.state);
         state.elsewhere = state.elsewhere.saturating_sub(message.len());
-        if !self.flags().phase().may_send() {
+        let flags = self.flags();
+        if !flags.is_open() {
             return Err(NotQueued::Closed);
         }
-        let status = self.queue(&mut state, message, compressed.as_ref());
-        self.wake_to_write(state);
+        let status = self.queue(&mut state, flags, message, compressed.as_ref());
+        self.wake_to_write(state, flags);
         Ok(status)
     }
 
-    /// Whether there is room for a message of so many bytes.
+    /// Whether there is room for a message of so many bytes. `flags` are those at the time of
+    /// the lock, as for what follows.
     #[inline]
-    fn admit(&self, state: &State, len: usize, fill: Fill) -> Result<(), NotQueued> {
-        let flags = self.flags();
+    fn admit(&self, state: &State, flags: Flags, len: usize, fill: Fill) -> Result<(), NotQueued> {
         if !flags.is_open() {
             return Err(NotQueued::Closed);
         }
@@ -284,13 +290,16 @@ impl Link {
     fn queue(
         &self,
         state: &mut State,
+        flags: Flags,
         message: &Outgoing<'_>,
         compressed: Option<&Bytes>,
     ) -> SendStatus {
         state.outbound.outgoing(message, compressed);
-        self.note_queued(state);
+        if !flags.is_queued() {
+            self.flags.set(QUEUED, Ordering::Release);
+        }
         telemetry::sent(message.len());
-        if self.flags().is_congested() {
+        if flags.is_congested() {
             return SendStatus::Backpressure;
         }
         if state.buffered() <= self.settings.high_water_mark {
@@ -460,8 +469,8 @@ impl Link {
 
     /// As [`wake`](Self::wake), for frames.
     #[inline]
-    fn wake_to_write(&self, state: MutexGuard<'_, State>) {
-        if let Some(waker) = self.waker_to_write(state) {
+    fn wake_to_write(&self, state: MutexGuard<'_, State>, flags: Flags) {
+        if let Some(waker) = self.waker_to_write(state, flags) {
             waker.wake();
         }
     }
@@ -469,8 +478,8 @@ impl Link {
     /// Unlocks, and says whom to wake so that frames are written. A task that waits for the
     /// peer to take some could not write them anyway.
     #[inline]
-    fn waker_to_write(&self, state: MutexGuard<'_, State>) -> Option<Waker> {
-        if self.flags().is_awake() || state.outbound.is_blocked() {
+    fn waker_to_write(&self, state: MutexGuard<'_, State>, flags: Flags) -> Option<Waker> {
+        if flags.is_awake() || state.outbound.is_blocked() {
             return None;
         }
         self.take_waker(state)

@@ -48,6 +48,8 @@ pub struct Inbound {
     message: Option<Box<Assembly>>,
     /// A close frame or a violation was seen: what follows does not count.
     ended: bool,
+    /// The next frame may be a message by itself, that takes the [short way](Self::plain).
+    may_be_plain: bool,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,17 @@ struct Assembly {
 impl Inbound {
     /// A connection on which nothing was received yet. `role` is the receiver's.
     pub fn new(role: Role, limits: Limits) -> Self {
-        Self { role, limits, inflater: None, frame: None, message: None, ended: false }
+        let mut inbound = Self {
+            role,
+            limits,
+            inflater: None,
+            frame: None,
+            message: None,
+            ended: false,
+            may_be_plain: false,
+        };
+        inbound.note_progress();
+        inbound
     }
 
     /// The same, with permessage-deflate agreed on.
@@ -94,6 +106,7 @@ impl Inbound {
         }
         let received = self.advance(input);
         self.ended = matches!(received, Err(_) | Ok(Received { event: Some(Event::Close(_)), .. }));
+        self.note_progress();
         received
     }
 
@@ -132,27 +145,35 @@ impl Inbound {
         frame.remaining -= room.len() as u64;
         let is_new = !room.is_empty();
         message.payload.join_room(room, |bytes| frame.mask.apply(bytes));
-        if is_new && message.text && !message.compressed && message.payload.check().is_err() {
-            self.ended = true;
-            return Err(Violation::InvalidUtf8);
-        }
-        if frame.remaining > 0 {
+        let is_text = message.text && !message.compressed;
+        let received = if is_new && is_text && message.payload.check().is_err() {
+            Err(Violation::InvalidUtf8)
+        } else if frame.remaining > 0 {
             return Ok(None);
-        }
-        self.end_of_frame().inspect_err(|_| self.ended = true)
+        } else {
+            self.end_of_frame()
+        };
+        self.ended = received.is_err();
+        self.note_progress();
+        received
+    }
+
+    fn note_progress(&mut self) {
+        let between_messages = self.frame.is_none() && self.message.is_none() && !self.ended;
+        self.may_be_plain =
+            between_messages && self.role == Role::Server && self.limits.fragments > 0;
     }
 
     /// The short way for what nearly all input is: a message in a frame of its own, and the
     /// length of that. `None` leaves it to [`receive`](Self::receive).
     #[inline(always)]
     pub(crate) fn plain(&self, input: &[u8]) -> Option<(usize, Message)> {
-        if self.role == Role::Client || self.frame.is_some() || self.message.is_some() || self.ended
-        {
+        if !self.may_be_plain {
             return None;
         }
         let mut header = Plain::parse(input)?;
         let end = header.size + header.length;
-        if header.length > self.limits.message_size || self.limits.fragments == 0 {
+        if header.length > self.limits.message_size {
             return None;
         }
         let mut payload = input.get(header.size..end)?.to_vec();

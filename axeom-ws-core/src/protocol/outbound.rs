@@ -60,8 +60,11 @@ impl Outbound {
         }
         let message = message.into();
         let outgoing = &mut Outgoing::new(&message);
-        let deflater = self.deflater.as_ref().filter(|deflater| deflater.wants(outgoing));
-        let compressed = deflater.and_then(|deflater| deflater.turn().compress(outgoing));
+        let Some(deflater) = self.deflater.as_ref().filter(|deflater| deflater.wants(outgoing))
+        else {
+            return self.outgoing(outgoing, None);
+        };
+        let compressed = deflater.turn().compress(outgoing);
         self.outgoing(outgoing, compressed.as_ref())
     }
 

@@ -131,9 +131,10 @@ impl Driver {
         self.link.close(CloseFrame::new(CloseCode::INTERNAL_ERROR, "internal error"));
     }
 
-    /// Whether the connection is ending, and tells its handlers nothing more of what comes.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing != Closing::NotYet || self.link.flags().phase().drops_input()
+    /// Whether the connection is closing, and its handlers are told nothing more of what
+    /// comes.
+    pub(crate) fn is_closing(&self, seen: Flags) -> bool {
+        self.closing != Closing::NotYet || seen.phase().drops_input()
     }
 
     #[inline(always)]

@@ -49,7 +49,7 @@ impl Driver {
     /// The next event for the handlers, as far as what was read has one.
     #[inline(always)]
     pub(super) fn next_event(&mut self, cx: &mut Context<'_>, seen: Flags) -> Option<Event> {
-        if self.closing != Closing::NotYet || seen.phase().drops_input() {
+        if !seen.is_open() && self.is_closing(seen) {
             return self.closing_event(cx, seen);
         }
         if seen.is_congested() {
