@@ -57,11 +57,12 @@ impl<T> Router<T> {
         let mut values = Vec::new();
         let path = path.strip_prefix('/').ok_or(NotFound::NoRoute)?;
         let found = self.root.find(Some(path), &mut values).ok_or(NotFound::NoRoute)?;
-        let params = found.names.iter().zip(values).map(|(name, value)| {
+        let mut params = Vec::with_capacity(values.len());
+        for (name, value) in found.names.iter().zip(values) {
             let text = percent_decode_str(value).decode_utf8().map_err(|_| NotFound::NotText)?;
-            Ok((Arc::clone(name), text.into()))
-        });
-        Ok((&found.value, Params::new(params.collect::<Result<_, _>>()?)))
+            params.push((Arc::clone(name), text.into()));
+        }
+        Ok((&found.value, Params::new(params)))
     }
 }
 

@@ -48,7 +48,7 @@ where
     };
     async move {
         let handler = handler(&endpoint);
-        let Some(session) = &mut session else { return without_handlers(driver).await };
+        let Some(session) = &mut session else { return without_handlers(&mut driver).await };
 
         let open = Caught::call(|| handler.open(session, ws.clone()));
         if let Err(error) = beside(open, &mut driver).await {
@@ -58,25 +58,15 @@ where
             // Messages are many, and moving them about is what small ones cost most. So what
             // is rarer is awaited apart from them, and in a box.
             let message = 'message: {
-                let rarer = match driver.next().await {
+                let (rarer, then) = match driver.next().await {
                     Event::Message(message) => break 'message message,
-                    Event::Ping(payload) => boxed(|| handler.ping(session, ws.clone(), payload)),
-                    Event::Pong(payload) => boxed(|| handler.pong(session, ws.clone(), payload)),
-                    Event::Drain => boxed(|| handler.drain(session, ws.clone())),
-                    Event::Error(error) => {
-                        log_error(&error);
-                        report(boxed(|| handler.error(session, ws.clone(), error)).await);
-                        continue 'events;
-                    }
-                    Event::Close(frame) => {
-                        log_close(&frame);
-                        let CloseFrame { code, reason } = frame;
-                        report(boxed(|| handler.close(session, ws.clone(), code, reason)).await);
-                        return;
-                    }
+                    rarer => call_rarely(handler, session, &ws, rarer),
                 };
-                if let Err(error) = beside(rarer, &mut driver).await {
-                    failed(&mut driver, ws.link(), error);
+                match (beside(rarer, &mut driver).await, then) {
+                    (Err(error), Then::GoOn) => failed(&mut driver, ws.link(), error),
+                    (Ok(()), Then::GoOn) => {}
+                    (done, Then::Close) => report(done),
+                    (done, Then::End) => return report(done),
                 }
                 continue 'events;
             };
@@ -84,6 +74,44 @@ where
             if let Err(error) = beside(call, &mut driver).await {
                 failed(&mut driver, ws.link(), error);
             }
+        }
+    }
+}
+
+/// What comes after an event that is not a message.
+enum Then {
+    GoOn,
+    /// `Close`, for this was an error.
+    Close,
+    /// Nothing, for it was `Close`.
+    End,
+}
+
+/// Calls the handler of an event. Only messages have another way.
+fn call_rarely<'a, D, H>(
+    handler: &'a H,
+    session: &'a mut H::Session,
+    ws: &Ws<D>,
+    event: Event,
+) -> (BoxFuture<'a, Result<(), ConnectionError>>, Then)
+where
+    D: Send + Sync + 'static,
+    H: Handler<D>,
+{
+    let ws = ws.clone();
+    match event {
+        Event::Message(message) => (boxed(|| handler.message(session, ws, message)), Then::GoOn),
+        Event::Ping(payload) => (boxed(|| handler.ping(session, ws, payload)), Then::GoOn),
+        Event::Pong(payload) => (boxed(|| handler.pong(session, ws, payload)), Then::GoOn),
+        Event::Drain => (boxed(|| handler.drain(session, ws)), Then::GoOn),
+        Event::Error(error) => {
+            log_error(&error);
+            (boxed(|| handler.error(session, ws, error)), Then::Close)
+        }
+        Event::Close(frame) => {
+            log_close(&frame);
+            let CloseFrame { code, reason } = frame;
+            (boxed(|| handler.close(session, ws, code, reason)), Then::End)
         }
     }
 }
@@ -96,7 +124,7 @@ where
 }
 
 /// Closes a connection whose session could not be made.
-async fn without_handlers(mut driver: Driver) {
+async fn without_handlers(driver: &mut Driver) {
     loop {
         match driver.next().await {
             Event::Error(error) => log_error(&error),

@@ -1,4 +1,4 @@
-use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{fmt, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::AppError,
-    handshake::{self, HeadLimits, Refusal, is_token_byte},
+    handshake::{self, HeadLimits, Refusal, Upgrade, is_token_byte},
     hub::{AppHandle, Capacity, Connections},
     link::Link,
     options::{Options, Settings},
@@ -163,17 +163,32 @@ impl Service {
     /// to send instead.
     ///
     /// Cancel safe: a connection that was not accepted leaves nothing behind.
-    pub async fn respond<B>(&self, request: Request<B>, peer: impl Into<Peer>) -> Answer {
-        let (request, peer) = (request.map(drop), peer.into());
-        let path = request.uri().path().to_owned();
-        let answer = match self.answer(request, peer).await {
-            Ok(accepted) => Answer::Upgrade(accepted),
-            Err(response) => Answer::Response(response),
-        };
-        let status = answer.status();
-        telemetry::handshake(status);
-        tracing::debug!(%peer, path, %status, "handshake answered");
-        answer
+    pub fn respond<B, P: Into<Peer>>(
+        &self,
+        request: Request<B>,
+        peer: P,
+    ) -> impl Future<Output = Answer> + Send + use<'_, B, P> {
+        let peer = peer.into();
+        // What needs no waiting is done before, so that the future is small: it is part of
+        // every connection that opens.
+        let checked = self.check(request.map(drop), peer);
+        async move {
+            match checked {
+                Checked::Handshake { route, upgrade, handshake } => {
+                    let accepted = self.accept(route, upgrade, &handshake).await;
+                    let answer = accepted.map_or_else(Answer::Response, Answer::Upgrade);
+                    note(answer, peer, handshake.request.uri().path())
+                }
+                Checked::NoRoute(request) => {
+                    let path = request.uri().path().to_owned();
+                    let response = Box::pin(self.fall_back(*request)).await;
+                    note(Answer::Response(response), peer, &path)
+                }
+                Checked::Refused(path, refusal) => {
+                    note(Answer::Response(refusal.into_response()), peer, &path)
+                }
+            }
+        }
     }
 
     pub(crate) fn connections(&self) -> &Arc<Connections> {
@@ -188,42 +203,70 @@ impl Service {
         self.0.limits.handshake_timeout
     }
 
-    async fn answer(&self, request: Request<()>, peer: Peer) -> Result<Accepted, Response<Bytes>> {
-        handshake::check_head(&request).map_err(Refusal::into_response)?;
+    /// Checks what needs no user code.
+    fn check(&self, request: Request<()>, peer: Peer) -> Checked<'_> {
+        let refused = |request: Request<()>, refusal| {
+            Checked::Refused(request.uri().path().to_owned(), refusal)
+        };
+        if let Err(refusal) = handshake::check_head(&request) {
+            return refused(request, refusal);
+        }
         let (route, params) = match self.0.router.find(request.uri().path()) {
             Ok(found) => found,
-            Err(NotFound::NoRoute) => return Err(self.fall_back(request).await),
-            Err(NotFound::NotText) => return Err(Refusal::PathNotText.into_response()),
+            Err(NotFound::NoRoute) => return Checked::NoRoute(Box::new(request)),
+            Err(NotFound::NotText) => return refused(request, Refusal::PathNotText),
         };
-        let upgrade = handshake::check_upgrade(&request, &route.settings.origins)
-            .map_err(Refusal::into_response)?;
+        match handshake::check_upgrade(&request, &route.settings.origins) {
+            Ok(upgrade) => {
+                let handshake = Arc::new(Handshake::new(request, params, peer));
+                Checked::Handshake { route, upgrade, handshake }
+            }
+            Err(refusal) => refused(request, refusal),
+        }
+    }
 
-        let handshake = Arc::new(Handshake::new(request, params, peer));
-        let prepared = AssertUnwindSafe(route.endpoint.prepare(&handshake)).catch_unwind().await;
-        let Prepared { protocol, start } = match prepared {
-            Ok(prepared) => prepared.map_err(|refused| refused.into_response(&handshake))?,
+    /// Accepts a handshake that nothing is wrong with, if the app has nothing against it.
+    async fn accept(
+        &self,
+        route: &ServedRoute,
+        upgrade: Upgrade,
+        handshake: &Arc<Handshake>,
+    ) -> Result<Accepted, Response<Bytes>> {
+        let prepared = AssertUnwindSafe(route.endpoint.prepare(handshake)).catch_unwind().await;
+        let prepared = match prepared {
+            Ok(prepared) => prepared.map_err(|refused| refused.into_response(handshake))?,
             Err(_) => {
                 let path = handshake.request.uri().path();
                 tracing::error!(path, "a derive, or the choice of a subprotocol, panicked");
                 return Err(Refusal::Failed.into_response());
             }
         };
-        let offered =
-            handshake::offered_extensions(&handshake.request).map_err(Refusal::into_response)?;
+        self.register(route, &upgrade, handshake, prepared).map_err(Refusal::into_response)
+    }
+
+    /// Makes a connection of a handshake, if there is room for one.
+    fn register(
+        &self,
+        route: &ServedRoute,
+        upgrade: &Upgrade,
+        handshake: &Arc<Handshake>,
+        prepared: Prepared,
+    ) -> Result<Accepted, Refusal> {
+        let Prepared { protocol, start } = prepared;
+        let (request, peer) = (&handshake.request, handshake.peer);
+        let offered = handshake::offered_extensions(request)?;
         let compression = route.settings.compression.as_ref();
         let (deflate, extensions) =
             compression.and_then(|own| handshake::negotiate(&offered, own)).unzip();
         let link = Link::new(Role::Server, Arc::clone(&route.settings), deflate);
-        let registration = (self.0.connections)
-            .register(link, peer.ip(), self.0.limits.capacity)
-            .map_err(Refusal::into_response)?;
+        let registration = self.0.connections.register(link, peer.ip(), self.0.limits.capacity)?;
 
         let mut response = upgrade.response(protocol.as_ref());
         if let Some(extensions) = extensions {
             response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
         }
         extend(response.headers_mut(), handshake.take_response_headers());
-        let (request, params) = (&handshake.request, handshake.params.clone());
+        let params = handshake.params.clone();
         let info = RequestInfo::new(request, params, protocol.as_ref(), peer);
         let route = Arc::clone(&route.path);
         Ok(Accepted::new(response, registration, deflate, route, info, start))
@@ -252,6 +295,14 @@ impl fmt::Debug for Service {
     }
 }
 
+/// Counts and logs an answer.
+fn note(answer: Answer, peer: Peer, path: &str) -> Answer {
+    let status = answer.status();
+    telemetry::handshake(status);
+    tracing::debug!(%peer, path, %status, "handshake answered");
+    answer
+}
+
 fn extend(headers: &mut HeaderMap, more: HeaderMap) {
     let mut last = None;
     for (name, value) in more {
@@ -260,6 +311,13 @@ fn extend(headers: &mut HeaderMap, more: HeaderMap) {
             headers.append(name, value);
         }
     }
+}
+
+/// What is known of a request before any user code runs.
+enum Checked<'a> {
+    Handshake { route: &'a ServedRoute, upgrade: Upgrade, handshake: Arc<Handshake> },
+    NoRoute(Box<Request<()>>),
+    Refused(String, Refusal),
 }
 
 /// What a route makes of a handshake that may be accepted.
@@ -319,7 +377,20 @@ where
     E: Endpoint<D>,
 {
     async fn prepare(&self, handshake: &Arc<Handshake>) -> Result<Prepared, Unwanted> {
-        let data = self.context.build(handshake).await.map_err(Unwanted::Rejected)?;
+        match self.context.build(handshake).await {
+            Ok(data) => self.settle(handshake, data),
+            Err(rejection) => Err(Unwanted::Rejected(rejection)),
+        }
+    }
+}
+
+impl<D, E> ContextAndEndpoint<D, E>
+where
+    D: Clone + Send + Sync + 'static,
+    E: Endpoint<D>,
+{
+    /// What is left to do once there is a context.
+    fn settle(&self, handshake: &Arc<Handshake>, data: D) -> Result<Prepared, Unwanted> {
         let offered =
             handshake::offered_protocols(&handshake.request).map_err(Unwanted::Refused)?;
         let context = Context::new(Arc::clone(handshake), data.clone());

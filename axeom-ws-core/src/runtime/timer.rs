@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use event_listener::Event;
+use event_listener::{Event, EventListener};
 use futures::future::{BoxFuture, select};
 use slab::Slab;
 
@@ -98,6 +98,8 @@ pub(crate) struct Timers<T> {
     entries: Mutex<Entries<T>>,
     /// Notified when a deadline is nearer than all before.
     nearer: Event,
+    /// Notified when a connection ends.
+    ended: Event,
 }
 
 struct Entries<T> {
@@ -122,11 +124,26 @@ impl<T: Alarmed> Timers<T> {
             clock,
             entries: Mutex::new(Entries { all: Slab::new(), next_look: Tick::NEVER }),
             nearer: Event::new(),
+            ended: Event::new(),
         }
     }
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The connections there are.
+    pub(crate) fn owners(&self) -> Vec<Arc<T>> {
+        lock(&self.entries).all.iter().map(|(_, entry)| Arc::clone(&entry.owner)).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.entries).all.is_empty()
+    }
+
+    /// Is told when the next connection ends.
+    pub(crate) fn one_ended(&self) -> EventListener {
+        self.ended.listen()
     }
 
     /// Tells connections when their deadlines have passed, for as long as it is polled.
@@ -274,6 +291,7 @@ impl<T: Alarmed> Drop for Timer<T> {
             let entry = lock(&timers.entries).all.try_remove(*place);
             // What it holds is given up without the lock.
             drop(entry);
+            timers.ended.notify(usize::MAX);
         }
     }
 }

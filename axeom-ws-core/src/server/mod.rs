@@ -22,7 +22,6 @@ use self::{open::ServeTransport, tasks::Tasks};
 use crate::{
     app::{IntoService, Service},
     error::ServeError,
-    hub::Member,
     runtime::{Clock, Listener, Runtime, Timers, within},
 };
 
@@ -160,14 +159,14 @@ impl<R: Runtime> Serve<R> {
         let service = service?;
         let clock = Clock::new(runtime.clone());
         let timers = Arc::new(Timers::new(clock.clone()));
-        let tasks = Arc::new(Tasks::default());
+        let tasks = Arc::new(Tasks::new(Arc::clone(&timers)));
         let _abort_on_drop = AbortAll(Arc::clone(&tasks));
         tracing::info!(%local_addr, "listening");
 
         let serving = async {
             {
                 // Owns the listener, which is closed when this ends.
-                let accepting = pin!(accept(&runtime, listener, &service, &tasks, &timers));
+                let accepting = pin!(accept(&runtime, listener, &service, &tasks));
                 let stopping = pin!(service.connections().stopping());
                 select(accepting, select(signal, stopping)).await;
             }
@@ -211,7 +210,6 @@ async fn accept<R: Runtime>(
     listener: R::Listener,
     service: &Service,
     tasks: &Arc<Tasks>,
-    timers: &Arc<Timers<Member>>,
 ) {
     let mut accepted = 0u32;
     loop {
@@ -223,7 +221,7 @@ async fn accept<R: Runtime>(
         match listener.accept().await {
             Ok((transport, peer)) => {
                 let (service, transport) = (service.clone(), Box::new(transport));
-                runtime.spawn(ServeTransport::in_server(service, transport, peer, tasks, timers));
+                runtime.spawn(ServeTransport::in_server(service, transport, peer, tasks));
             }
             Err(error) if of_the_connection(&error) => {}
             Err(error) => {

@@ -17,13 +17,12 @@ use futures::{
 };
 use http::{Method, Response};
 
-use super::tasks::{TaskGuard, Tasks};
+use super::tasks::{OpeningTask, Tasks};
 use crate::{
     app::{Answer, Service},
     connection::Input,
     handshake::{Head, HeadReader, Refusal, encode, encode_with},
-    hub::Member,
-    runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Timers, Transport, within},
+    runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Transport, within},
     telemetry,
 };
 
@@ -32,26 +31,13 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// A connection of a server: what it shares with the others.
-pub(super) struct Membership {
-    timers: Arc<Timers<Member>>,
-    guard: TaskGuard,
-}
-
 /// A connection from its first byte to its last.
 ///
 /// Its two parts are boxes one after the other, so that the connection does not carry
 /// the room of the handshake around.
 pub(super) enum ServeTransport {
-    Opening(BoxFuture<'static, Option<Running>>),
-    Running(Running),
-}
-
-/// A connection that is open.
-pub(super) struct Running {
-    connection: BoxFuture<'static, ()>,
-    /// Its task's place in its server, if it has one; given up last.
-    _guard: Option<TaskGuard>,
+    Opening(BoxFuture<'static, Option<BoxFuture<'static, ()>>>),
+    Running(BoxFuture<'static, ()>),
 }
 
 impl Future for ServeTransport {
@@ -80,11 +66,10 @@ impl ServeTransport {
         transport: BoxTransport,
         peer: Peer,
         tasks: &Arc<Tasks>,
-        timers: &Arc<Timers<Member>>,
     ) -> Self {
-        let (guard, abort) = tasks.enter();
-        let membership = Membership { timers: Arc::clone(timers), guard };
-        let opening = open(service, timers.clock().clone(), transport, peer, Some(membership));
+        let (task, abort) = tasks.enter();
+        let clock = task.timers().clock().clone();
+        let opening = open(service, clock, transport, peer, Some(task));
         Self::Opening(Box::pin(Abortable::new(opening, abort).map(|opened| opened.ok().flatten())))
     }
 
@@ -96,7 +81,7 @@ impl ServeTransport {
             }
         }
         match self {
-            Self::Running(running) => running.connection.as_mut().poll(cx),
+            Self::Running(running) => running.as_mut().poll(cx),
             Self::Opening(_) => Poll::Pending,
         }
     }
@@ -123,8 +108,8 @@ async fn open(
     clock: Clock,
     mut transport: BoxTransport,
     peer: Peer,
-    membership: Option<Membership>,
-) -> Option<Running> {
+    task: Option<OpeningTask>,
+) -> Option<BoxFuture<'static, ()>> {
     let limit = service.handshake_timeout();
     let mut input = Input::default();
     let head = {
@@ -155,20 +140,16 @@ async fn open(
             let response = encode_with(accepted.response(), &[]);
             within(&clock, limit, send(&mut transport, &response)).await?.ok()?;
             let member = accepted.member();
-            let (timer, guard) = match membership {
-                Some(Membership { timers, guard }) => {
-                    guard.connected(member);
-                    (Timer::shared(&timers, member), Some(guard))
-                }
-                None => (Timer::own(clock), None),
+            let timer = match task {
+                Some(task) => task.opened(member),
+                None => Timer::own(clock),
             };
-            let connection = accepted.start(timer, transport, input);
-            Some(Running { connection, _guard: guard })
+            Some(accepted.start(timer, transport, input))
         }
         Answer::Response(response) => {
             // Nobody will parse the rest, and the thread's buffer may still be in there.
             drop(input);
-            refuse(&mut transport, &clock, limit, response, without_body).await;
+            Box::pin(refuse(&mut transport, &clock, limit, response, without_body)).await;
             None
         }
     }

@@ -3,102 +3,99 @@
 use std::sync::Arc;
 
 use event_listener::Event;
-use futures::future::{AbortHandle, AbortRegistration};
+use futures::future::{AbortHandle, AbortRegistration, select};
 use slab::Slab;
 
 use crate::{
     hub::Member,
+    runtime::{Timer, Timers},
     sync::{Mutex, lock},
 };
 
 /// The tasks of a server. Runtimes differ in what dropping a task's handle does, so
 /// tasks are detached, and aborted by means of our own.
-#[derive(Default)]
+///
+/// A connection that is open is among the server's timers, and counts there; only those that
+/// are still opening are kept here.
 pub(super) struct Tasks {
-    running: Mutex<Running>,
-    one_ended: Event,
+    timers: Arc<Timers<Member>>,
+    opening: Mutex<Opening>,
+    one_opened: Event,
 }
 
 #[derive(Default)]
-struct Running {
-    tasks: Slab<Abort>,
+struct Opening {
+    tasks: Slab<AbortHandle>,
     /// The server is gone; what is not yet should be.
     aborted: bool,
 }
 
-/// How a task is ended from outside.
-#[derive(Clone)]
-enum Abort {
-    Opening(AbortHandle),
-    Connected(Arc<Member>),
-}
-
-impl Abort {
-    fn abort(&self) {
-        match self {
-            Self::Opening(handle) => handle.abort(),
-            Self::Connected(member) => member.link().abandon(),
-        }
-    }
-}
-
 impl Tasks {
-    /// Counts a task in, until its guard is dropped.
-    pub(super) fn enter(self: &Arc<Self>) -> (TaskGuard, AbortRegistration) {
+    pub(super) fn new(timers: Arc<Timers<Member>>) -> Self {
+        Self { timers, opening: Mutex::default(), one_opened: Event::new() }
+    }
+
+    /// Counts a task in that opens a connection.
+    pub(super) fn enter(self: &Arc<Self>) -> (OpeningTask, AbortRegistration) {
         let (handle, registration) = AbortHandle::new_pair();
-        let place = lock(&self.running).tasks.insert(Abort::Opening(handle));
-        (TaskGuard { place, tasks: Arc::clone(self) }, registration)
+        let place = lock(&self.opening).tasks.insert(handle);
+        (OpeningTask { place, tasks: Arc::clone(self) }, registration)
     }
 
     pub(super) fn abort_all(&self) {
-        let all: Vec<Abort> = {
-            let mut running = lock(&self.running);
-            running.aborted = true;
-            running.tasks.iter().map(|(_, task)| task.clone()).collect()
+        let opening: Vec<_> = {
+            let mut opening = lock(&self.opening);
+            opening.aborted = true;
+            opening.tasks.iter().map(|(_, handle)| handle.clone()).collect()
         };
-        for task in all {
-            task.abort();
+        for handle in opening {
+            handle.abort();
+        }
+        for member in self.timers.owners() {
+            member.link().abandon();
         }
     }
 
     /// Waits until there are no tasks.
     pub(super) async fn finished(&self) {
-        while !lock(&self.running).tasks.is_empty() {
-            let listener = self.one_ended.listen();
-            if !lock(&self.running).tasks.is_empty() {
-                listener.await;
+        loop {
+            let (opened, ended) = (self.one_opened.listen(), self.timers.one_ended());
+            // A task that has opened its connection is among the timers before it leaves here.
+            if lock(&self.opening).tasks.is_empty() && self.timers.is_empty() {
+                return;
             }
+            select(opened, ended).await;
         }
     }
 }
 
-/// A task's place among those of its server.
-pub(super) struct TaskGuard {
+/// A task that opens a connection, as its server counts it.
+pub(super) struct OpeningTask {
     place: usize,
     tasks: Arc<Tasks>,
 }
 
-impl TaskGuard {
-    /// The handshake is done: from now on the task ends through its link.
-    pub(super) fn connected(&self, member: &Arc<Member>) {
-        let aborted = {
-            let mut running = lock(&self.tasks.running);
-            if let Some(task) = running.tasks.get_mut(self.place) {
-                *task = Abort::Connected(Arc::clone(member));
-            }
-            running.aborted
-        };
-        if aborted {
+impl OpeningTask {
+    pub(super) fn timers(&self) -> &Timers<Member> {
+        &self.tasks.timers
+    }
+
+    /// The connection is open: from now on its task counts by its timer, and ends through its
+    /// link.
+    pub(super) fn opened(self, member: &Arc<Member>) -> Timer<Member> {
+        let timer = Timer::shared(&self.tasks.timers, member);
+        if lock(&self.tasks.opening).aborted {
             member.link().abandon();
         }
+        timer
     }
 }
 
-impl Drop for TaskGuard {
+impl Drop for OpeningTask {
     fn drop(&mut self) {
-        let task = lock(&self.tasks.running).tasks.try_remove(self.place);
+        let handle = lock(&self.tasks.opening).tasks.try_remove(self.place);
         // What it holds is given up without the lock.
-        drop(task);
-        self.tasks.one_ended.notify(usize::MAX);
+        drop(handle);
+        self.tasks.one_opened.notify(usize::MAX);
     }
 }
