@@ -51,29 +51,16 @@ impl Phase {
     }
 }
 
-/// The phase of a connection, and what its `close` handler is told.
+/// A connection's phase and what its `close` handler is told, with every change there is.
 #[derive(Debug)]
-pub(crate) struct Lifecycle {
-    phase: Phase,
+pub(super) struct Lifecycle<'a> {
+    pub(super) phase: Phase,
     /// The close frame that decides: the one that started the closing handshake, or the answer
-    /// to a violation.
-    frame: Option<Box<CloseFrame>>,
+    /// to a violation. Without one, `close` is told 1006.
+    pub(super) frame: &'a mut Option<Box<CloseFrame>>,
 }
 
-impl Lifecycle {
-    pub(super) const fn new() -> Self {
-        Self { phase: Phase::Open, frame: None }
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// What `close` is told; 1006 if no close frame was first.
-    pub(super) fn frame(&self) -> CloseFrame {
-        self.frame.as_deref().cloned().unwrap_or_else(CloseFrame::abnormal)
-    }
-
+impl Lifecycle<'_> {
     /// This side starts the closing handshake. `false` if it has nothing to start any more.
     pub(super) fn close(&mut self, frame: &CloseFrame) -> bool {
         self.leave_open(Phase::ClosingByUs, Some(frame))
@@ -90,7 +77,7 @@ impl Lifecycle {
     pub(super) fn fail(&mut self, frame: Option<&CloseFrame>) -> bool {
         if self.phase == Phase::ClosingByUs {
             // The closing handshake was not finished.
-            (self.phase, self.frame) = (Phase::Failed, frame.map(|frame| Box::new(frame.clone())));
+            self.go(Phase::Failed, frame);
             return false;
         }
         self.leave_open(Phase::Failed, frame)
@@ -103,28 +90,29 @@ impl Lifecycle {
         }
     }
 
-    /// The stream is given up, and with it whatever was not sent. `false` if it was before.
-    pub(super) fn cut(&mut self) -> bool {
-        !self.phase.is_gone() && self.go(Phase::Gone)
+    /// The stream is given up, and with it whatever was not sent.
+    pub(super) fn cut(&mut self) {
+        if !self.phase.is_gone() {
+            self.go(Phase::Gone, None);
+        }
     }
 
     /// The task is to end as if it had been dropped.
-    pub(super) fn abandon(&mut self) -> bool {
-        self.phase != Phase::Abandoned && self.go(Phase::Abandoned)
+    pub(super) fn abandon(&mut self) {
+        self.go(Phase::Abandoned, None);
     }
 
     fn leave_open(&mut self, to: Phase, frame: Option<&CloseFrame>) -> bool {
         let leaves = self.phase == Phase::Open;
         if leaves {
-            self.phase = to;
-            self.frame = frame.map(|frame| Box::new(frame.clone()));
+            self.go(to, frame);
         }
         leaves
     }
 
-    fn go(&mut self, to: Phase) -> bool {
-        (self.phase, self.frame) = (to, None);
-        true
+    fn go(&mut self, to: Phase, frame: Option<&CloseFrame>) {
+        self.phase = to;
+        *self.frame = frame.map(|frame| Box::new(frame.clone()));
     }
 }
 
@@ -136,49 +124,63 @@ mod tests {
         CloseFrame::new(code, "")
     }
 
-    fn open() -> Lifecycle {
-        Lifecycle::new()
+    /// The phase after some changes of an open connection, and the code that `close` is told.
+    fn after(change: impl FnOnce(&mut Lifecycle<'_>)) -> (Phase, u16) {
+        let mut frame = None;
+        let mut lifecycle = Lifecycle { phase: Phase::Open, frame: &mut frame };
+        change(&mut lifecycle);
+        (lifecycle.phase, frame.map_or(1006, |frame| frame.code.as_u16()))
     }
 
     #[test]
     fn who_closes_first_decides_what_close_is_told() {
-        let mut ours = open();
-        assert!(ours.close(&frame(4000)));
-        assert!(!ours.answer(&frame(1000)) && !ours.close(&frame(4001)));
-        assert_eq!((ours.phase(), ours.frame()), (Phase::ClosingByUs, frame(4000)));
-
-        let mut theirs = open();
-        assert!(theirs.answer(&frame(1000)));
-        assert!(!theirs.close(&frame(4000)) && !theirs.fail(None));
-        assert_eq!((theirs.phase(), theirs.frame()), (Phase::ClosingByPeer, frame(1000)));
+        let ours = after(|connection| {
+            assert!(connection.close(&frame(4000)));
+            assert!(!connection.answer(&frame(1000)) && !connection.close(&frame(4001)));
+        });
+        assert_eq!(ours, (Phase::ClosingByUs, 4000));
+        let theirs = after(|connection| {
+            assert!(connection.answer(&frame(1000)));
+            assert!(!connection.close(&frame(4000)) && !connection.fail(None));
+        });
+        assert_eq!(theirs, (Phase::ClosingByPeer, 1000));
     }
 
     #[test]
     fn a_failure_is_told_by_its_frame_or_by_1006() {
-        let mut told = open();
-        assert!(told.fail(Some(&frame(1002))));
-        assert!(!told.close(&frame(1000)));
-        assert_eq!((told.phase(), told.frame()), (Phase::Failed, frame(1002)));
-
-        let mut untold = open();
-        untold.fail(None);
-        assert_eq!(untold.frame().code, 1006);
-
-        let mut unfinished = open();
-        unfinished.close(&frame(1000));
-        assert!(!unfinished.fail(None));
-        assert_eq!((unfinished.phase(), unfinished.frame().code.as_u16()), (Phase::Failed, 1006));
+        let told = after(|connection| {
+            assert!(connection.fail(Some(&frame(1002))));
+            assert!(!connection.close(&frame(1000)));
+        });
+        assert_eq!(told, (Phase::Failed, 1002));
+        assert_eq!(after(|connection| drop(connection.fail(None))), (Phase::Failed, 1006));
+        let unfinished = after(|connection| {
+            connection.close(&frame(1000));
+            assert!(!connection.fail(None));
+        });
+        assert_eq!(unfinished, (Phase::Failed, 1006));
     }
 
     #[test]
-    fn what_is_gone_stays_gone() {
-        let mut cut = open();
-        cut.close(&frame(1000));
-        assert!(cut.cut() && !cut.cut());
-        assert!(!cut.close(&frame(1000)) && !cut.fail(None));
-        assert_eq!((cut.phase(), cut.frame().code.as_u16()), (Phase::Gone, 1006));
-        assert!(cut.abandon() && !cut.abandon() && !cut.cut());
-        assert_eq!(cut.phase(), Phase::Abandoned);
+    fn an_end_keeps_what_decided_it_and_a_cut_does_not() {
+        let ended = after(|connection| {
+            connection.close(&frame(4000));
+            connection.end();
+            connection.cut();
+        });
+        assert_eq!(ended, (Phase::Gone, 4000));
+        let cut = after(|connection| {
+            connection.close(&frame(4000));
+            connection.cut();
+            connection.end();
+            assert!(!connection.close(&frame(1000)) && !connection.fail(None));
+        });
+        assert_eq!(cut, (Phase::Gone, 1006));
+        let abandoned = after(|connection| {
+            connection.abandon();
+            connection.cut();
+        });
+        assert_eq!(abandoned, (Phase::Abandoned, 1006));
     }
 
     #[test]

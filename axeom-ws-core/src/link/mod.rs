@@ -23,7 +23,7 @@ use crate::{
     compression::DeflateParams,
     error::SendStatus,
     options::Settings,
-    protocol::{Deflater, FrameQueue, Outbound, Outgoing, Role},
+    protocol::{Deflater, FrameQueue, Frames, Outgoing, Role},
     sync::{Mutex, MutexGuard, atomic::Ordering, lock},
     telemetry,
 };
@@ -44,9 +44,10 @@ pub(crate) struct Link {
 }
 
 struct State {
-    outbound: Outbound,
-    lifecycle: Lifecycle,
-    /// Bytes that are on their way without being in `outbound`: the task took them and the
+    frames: Frames,
+    /// The close frame of the [`Lifecycle`], whose phase is among the flags.
+    close_frame: Option<Box<CloseFrame>>,
+    /// Bytes that are on their way without being in `frames`: the task took them and the
     /// kernel has not accepted them, or they are being compressed.
     elsewhere: usize,
     /// The task; whoever gives it work while it is not `AWAKE` takes this, and wakes it.
@@ -75,12 +76,8 @@ impl Link {
     pub(crate) fn new(role: Role, settings: Arc<Settings>, deflate: Option<DeflateParams>) -> Self {
         let deflater = deflate.zip(settings.compression.as_ref());
         let deflater = deflater.map(|(params, own)| Box::new(Deflater::new(role, params, own)));
-        let state = State {
-            outbound: Outbound::new(role),
-            lifecycle: Lifecycle::new(),
-            elsewhere: 0,
-            waker: None,
-        };
+        let state =
+            State { frames: Frames::new(role), close_frame: None, elsewhere: 0, waker: None };
         Self {
             id: ConnectionId::next(),
             settings,
@@ -186,7 +183,7 @@ impl Link {
         let mut state = lock(&self.state);
         let may_send = self.flags().phase().may_send();
         if may_send {
-            state.outbound.ping(payload);
+            state.frames.ping(payload);
             self.note_queued(&state);
         }
         self.wake(state);
@@ -196,29 +193,21 @@ impl Link {
     /// Starts the closing handshake, unless the connection is ending already.
     pub(crate) fn close(&self, frame: CloseFrame) {
         let frame = frame.sendable();
-        self.change(|state| {
-            if state.lifecycle.close(&frame) {
-                state.outbound.close(frame);
+        self.change(|lifecycle, frames| {
+            if lifecycle.close(&frame) {
+                frames.close(frame);
             }
         });
     }
 
     /// Gives the stream up at once: what is queued is lost.
     pub(crate) fn cut(&self) {
-        self.change(|state| {
-            if state.lifecycle.cut() {
-                state.empty();
-            }
-        });
+        self.change(|lifecycle, _| lifecycle.cut());
     }
 
     /// Ends the task, whatever it waits for.
     pub(crate) fn abandon(&self) {
-        self.change(|state| {
-            if state.lifecycle.abandon() {
-                state.empty();
-            }
-        });
+        self.change(|lifecycle, _| lifecycle.abandon());
     }
 
     /// A deadline of the connection has passed.
@@ -294,7 +283,7 @@ impl Link {
         message: &Outgoing<'_>,
         compressed: Option<&Bytes>,
     ) -> SendStatus {
-        state.outbound.outgoing(message, compressed);
+        state.frames.message(message, compressed);
         if !flags.is_queued() {
             self.flags.set(QUEUED, Ordering::Release);
         }
@@ -313,17 +302,18 @@ impl Link {
 
 /// For the task.
 impl Link {
-    /// What `close` is told.
+    /// What `close` is told; 1006 if no close frame was first.
     pub(crate) fn close_frame(&self) -> CloseFrame {
-        lock(&self.state).lifecycle.frame()
+        let frame = lock(&self.state).close_frame.as_deref().cloned();
+        frame.unwrap_or_else(CloseFrame::abnormal)
     }
 
     /// Answers the peer's close frame; nothing happens if this side was first.
     pub(crate) fn answer(&self, frame: CloseFrame) {
         let frame = frame.sendable();
-        self.change(|state| {
-            if state.lifecycle.answer(&frame) {
-                state.outbound.close(frame);
+        self.change(|lifecycle, frames| {
+            if lifecycle.answer(&frame) {
+                frames.close(frame);
             }
         });
     }
@@ -331,25 +321,25 @@ impl Link {
     /// Something went wrong: after what is queued, nothing can be sent but this close frame,
     /// if there is one.
     pub(crate) fn fail(&self, frame: Option<CloseFrame>) {
-        self.change(|state| {
-            let may_send = state.lifecycle.fail(frame.as_ref());
+        self.change(|lifecycle, frames| {
+            let may_send = lifecycle.fail(frame.as_ref());
             if let Some(frame) = frame.filter(|_| may_send) {
-                state.outbound.close(frame);
+                frames.close(frame);
             }
         });
     }
 
-    /// Nothing of what is queued can be sent.
-    pub(crate) fn drop_queued(&self) {
-        self.change(State::empty);
-    }
-
     /// The connection is over, as it was going to be.
     pub(crate) fn end(&self) {
-        self.change(|state| {
-            state.lifecycle.end();
-            state.empty();
-        });
+        self.change(|lifecycle, _| lifecycle.end());
+    }
+
+    /// Nothing of what is queued can be sent.
+    pub(crate) fn drop_queued(&self) {
+        let mut state = lock(&self.state);
+        self.empty(&mut state);
+        drop(state);
+        self.notify_waiting();
     }
 
     /// The task runs: no need to wake it.
@@ -385,8 +375,8 @@ impl Link {
     /// Takes the queued frames.
     pub(crate) fn take(&self) -> FrameQueue {
         let mut state = lock(&self.state);
-        state.outbound.set_blocked(false);
-        let frames = state.outbound.take();
+        state.frames.set_blocked(false);
+        let frames = state.frames.take();
         self.flags.clear(QUEUED, Ordering::Relaxed);
         state.elsewhere += frames.len();
         frames
@@ -397,7 +387,7 @@ impl Link {
     pub(crate) fn written(&self, n: usize, blocked: bool) -> bool {
         let mut state = lock(&self.state);
         state.elsewhere -= n.min(state.elsewhere);
-        state.outbound.set_blocked(blocked);
+        state.frames.set_blocked(blocked);
         let buffered = state.buffered();
         let relieved = self.flags().is_congested() && buffered <= self.settings.low_water_mark;
         if relieved {
@@ -414,7 +404,7 @@ impl Link {
     pub(crate) fn pong(&self, payload: Bytes) {
         let mut state = lock(&self.state);
         if self.flags().phase().may_send() {
-            state.outbound.pong(payload);
+            state.frames.pong(payload);
             self.note_queued(&state);
         }
     }
@@ -422,21 +412,28 @@ impl Link {
 
 impl Link {
     /// Changes the lifecycle, and lets everyone know who has to.
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut Lifecycle<'_>, &mut Frames)) {
         let mut state = lock(&self.state);
-        let before = state.lifecycle.phase();
-        change(&mut state);
-        let after = state.lifecycle.phase();
-        if before != after {
-            self.flags.enter(before, after);
-        }
-        if state.outbound.is_empty() && !after.may_send() {
-            // Backpressure ends without a `drain`: there is nothing to go on with.
-            self.flags.clear(CONGESTED | QUEUED, Ordering::Release);
+        let State { frames, close_frame, .. } = &mut *state;
+        let before = self.flags().phase();
+        let mut lifecycle = Lifecycle { phase: before, frame: close_frame };
+        change(&mut lifecycle, frames);
+        let after = lifecycle.phase;
+        self.flags.enter(before, after);
+        if after.is_gone() {
+            self.empty(&mut state);
         }
         self.note_queued(&state);
         self.wake(state);
         self.notify_waiting();
+    }
+
+    /// Nothing that is queued will be sent, and backpressure ends without a `drain`: there is
+    /// nothing to go on with.
+    fn empty(&self, state: &mut State) {
+        state.frames.take();
+        state.elsewhere = 0;
+        self.flags.clear(CONGESTED | QUEUED, Ordering::Release);
     }
 
     /// To be called, without a lock, after whatever may give waiting senders room or end
@@ -452,7 +449,7 @@ impl Link {
     /// To be called after whatever may have queued a frame.
     #[inline]
     fn note_queued(&self, state: &State) {
-        if !self.flags().is_queued() && !state.outbound.is_empty() {
+        if !self.flags().is_queued() && !state.frames.is_empty() {
             self.flags.set(QUEUED, Ordering::Release);
         }
     }
@@ -479,7 +476,7 @@ impl Link {
     /// peer to take some could not write them anyway.
     #[inline]
     fn waker_to_write(&self, state: MutexGuard<'_, State>, flags: Flags) -> Option<Waker> {
-        if flags.is_awake() || state.outbound.is_blocked() {
+        if flags.is_awake() || state.frames.is_blocked() {
             return None;
         }
         self.take_waker(state)
@@ -494,13 +491,7 @@ impl Link {
 
 impl State {
     fn buffered(&self) -> usize {
-        self.outbound.len() + self.elsewhere
-    }
-
-    /// Nothing that is queued will be sent.
-    fn empty(&mut self) {
-        self.outbound.take();
-        self.elsewhere = 0;
+        self.frames.len() + self.elsewhere
     }
 }
 

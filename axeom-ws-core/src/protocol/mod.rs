@@ -29,6 +29,7 @@
 //! already sent its close frame. The connection is over when both have happened.
 
 mod deflate;
+mod frames;
 mod header;
 mod inbound;
 mod mask;
@@ -37,7 +38,7 @@ mod outgoing;
 mod partial;
 mod queue;
 
-pub(crate) use self::{deflate::Deflater, outgoing::Outgoing};
+pub(crate) use self::{deflate::Deflater, frames::Frames, outgoing::Outgoing};
 pub use self::{
     inbound::{Inbound, Received},
     outbound::Outbound,

@@ -112,22 +112,26 @@ async fn open(
 ) -> Option<BoxFuture<'static, ()>> {
     let limit = service.handshake_timeout();
     let mut input = Input::default();
-    let head = {
+    // Nothing of the head is kept while its answer is waited for.
+    let asked = {
         let reading = read_head(&service, &mut transport, &mut input);
         let reading = pin!(within(&clock, limit, reading));
         let stopping = pin!(service.connections().stopping());
-        match select(reading, stopping).await {
+        let head = match select(reading, stopping).await {
             Either::Left((Some(head), _)) => head?,
             Either::Left((None, _)) => Err(Refusal::TimedOut),
             Either::Right(_) => Err(Refusal::ShuttingDown),
-        }
+        };
+        head.map(|Head { request, size, .. }| {
+            let without_body = *request.method() == Method::HEAD;
+            (service.respond(request, peer), size, without_body)
+        })
     };
-    let (answer, without_body) = match head {
-        Ok(Head { request, size, .. }) => {
+    let (answer, without_body) = match asked {
+        Ok((answering, size, without_body)) => {
             input.consume(size);
             input.park();
-            let without_body = *request.method() == Method::HEAD;
-            (service.respond(request, peer).await, without_body)
+            (answering.await, without_body)
         }
         Err(refusal) => {
             telemetry::handshake(refusal.status());
