@@ -28,7 +28,7 @@ impl Answer {
     /// The status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Upgrade(accepted) => accepted.response.status(),
+            Self::Upgrade(accepted) => accepted.response().status(),
             Self::Response(response) => response.status(),
         }
     }
@@ -51,7 +51,10 @@ impl Answer {
 ///     }
 /// }
 /// ```
-pub struct Accepted {
+pub struct Accepted(Box<Parts>);
+
+/// In a box, for it is handed on a few times before the connection runs.
+struct Parts {
     response: Response<()>,
     registration: Registration,
     deflate: Option<DeflateParams>,
@@ -74,12 +77,12 @@ impl Accepted {
         info: RequestInfo,
         start: StartConnection,
     ) -> Self {
-        Self { response, registration, deflate, route, info, start }
+        Self(Box::new(Parts { response, registration, deflate, route, info, start }))
     }
 
     /// The 101 response, with the headers that derives added.
     pub fn response(&self) -> &Response<()> {
-        &self.response
+        &self.0.response
     }
 
     /// Runs the connection over a transport on which the response was sent, to its end.
@@ -94,7 +97,7 @@ impl Accepted {
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
-        self.registration.member()
+        self.0.registration.member()
     }
 
     pub(crate) fn start(
@@ -103,19 +106,20 @@ impl Accepted {
         transport: BoxTransport,
         read_ahead: Input,
     ) -> BoxFuture<'static, ()> {
+        let Parts { registration, deflate, route, info, start, .. } = *self.0;
         let span = tracing::debug_span!(
             "connection",
-            id = %self.registration.id(),
-            route = &*self.route,
-            peer = %self.info.peer(),
+            id = %registration.id(),
+            route = &*route,
+            peer = %info.peer(),
         );
-        let driver = Driver::new(transport, read_ahead, self.registration, self.deflate, timer);
-        (self.start)(Connection { driver, span }, self.info)
+        let driver = Driver::new(transport, read_ahead, registration, deflate, timer);
+        start(Connection { driver, span }, info)
     }
 }
 
 impl fmt::Debug for Accepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accepted").field("response", &self.response).finish_non_exhaustive()
+        f.debug_struct("Accepted").field("response", self.response()).finish_non_exhaustive()
     }
 }
