@@ -9,9 +9,8 @@ pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> 
     headers
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|item| item.trim().eq_ignore_ascii_case(token))
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// The tokens of all `name` headers, in order; empty items are skipped.

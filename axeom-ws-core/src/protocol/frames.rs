@@ -98,20 +98,31 @@ impl Frames {
 
     #[inline]
     fn frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes) {
-        if !self.blocked {
-            self.queue.make_room(self.last_taken);
-        }
         match self.role {
             Role::Server => {
                 let header = Encoded::new(opcode, rsv1, payload.len(), None);
-                self.queue.push(header.as_slice(), payload);
+                if payload.len() <= FrameQueue::COPY_UP_TO {
+                    self.make_room();
+                    self.queue.copy(header.as_slice(), payload);
+                } else {
+                    self.queue.share(header.as_slice(), payload);
+                }
             }
             Role::Client => self.masked_frame(opcode, rsv1, payload),
         }
     }
 
+    #[inline]
+    fn make_room(&mut self) {
+        // What is blocked will wait, and needs no more room than it takes.
+        if !self.blocked {
+            self.queue.make_room(self.last_taken);
+        }
+    }
+
     #[inline(never)]
     fn masked_frame(&mut self, opcode: Opcode, rsv1: bool, payload: &Bytes) {
+        self.make_room();
         self.queue.write(|out| {
             let mut mask = Mask::new(rand::random());
             let header = Encoded::new(opcode, rsv1, payload.len(), Some(mask));

@@ -38,12 +38,12 @@ impl Outbound {
         }
         let message = message.into();
         let outgoing = &mut Outgoing::new(&message);
-        match self.deflater.as_ref().filter(|deflater| deflater.wants(outgoing)) {
-            None => self.frames.message(outgoing, None),
-            Some(deflater) => {
+        match &self.deflater {
+            Some(deflater) if deflater.wants(outgoing) => {
                 let compressed = deflater.turn().compress(outgoing);
                 self.frames.message(outgoing, compressed.as_ref());
             }
+            _ => self.frames.message(outgoing, None),
         }
         true
     }

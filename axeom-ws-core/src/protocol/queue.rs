@@ -17,10 +17,6 @@ pub struct FrameQueue {
     len: usize,
 }
 
-/// A payload of up to this many bytes is copied rather than shared: below it, a
-/// copy costs less than one more slice in the write.
-const COPY_UP_TO: usize = 2 * 1024;
-
 /// A thread keeps a buffer of up to this many bytes for the next queue.
 const SPARE: usize = 16 * 1024;
 
@@ -29,6 +25,10 @@ thread_local! {
 }
 
 impl FrameQueue {
+    /// A payload of up to this many bytes is better copied than shared: a copy costs less
+    /// than one more slice in the write.
+    pub(super) const COPY_UP_TO: usize = 2 * 1024;
+
     /// Bytes in the queue.
     pub fn len(&self) -> usize {
         self.len
@@ -120,24 +120,29 @@ impl FrameQueue {
         self.len += self.tail.len() - before;
     }
 
-    /// Appends a header and a payload, which is copied or shared by its size.
-    pub(super) fn push(&mut self, header: &[u8], payload: &Bytes) {
-        if payload.len() <= COPY_UP_TO {
-            self.tail.reserve(header.len() + payload.len());
-            match header {
-                // The length of nearly all, of which the compiler makes two stores.
-                [a, b] => self.tail.extend_from_slice(&[*a, *b]),
-                longer => self.tail.extend_from_slice(longer),
-            }
-            self.tail.extend_from_slice(payload);
-            self.len += header.len() + payload.len();
-            return;
+    /// Appends a copy of a header and a payload.
+    #[inline]
+    pub(super) fn copy(&mut self, header: &[u8], payload: &Bytes) {
+        self.tail.reserve(header.len() + payload.len());
+        match header {
+            // The length of nearly all, of which the compiler makes two stores.
+            [a, b] => self.tail.extend_from_slice(&[*a, *b]),
+            longer => self.tail.extend_from_slice(longer),
         }
-        self.write(|tail| tail.extend_from_slice(header));
+        self.tail.extend_from_slice(payload);
+        self.len += header.len() + payload.len();
+    }
+
+    /// Appends a header, and a payload that stays where it is.
+    pub(super) fn share(&mut self, header: &[u8], payload: &Bytes) {
         let chunks = self.chunks.get_or_insert_default();
-        if self.start < self.tail.len() {
-            // A header alone is copied, so that the buffer stays.
-            let sealed = if self.tail.len() <= COPY_UP_TO {
+        self.len += header.len();
+        if self.start == self.tail.len() {
+            chunks.push_back(Bytes::copy_from_slice(header));
+        } else {
+            self.tail.extend_from_slice(header);
+            // Little is copied, so that the buffer stays.
+            let sealed = if self.tail.len() <= Self::COPY_UP_TO {
                 let copy = Bytes::copy_from_slice(&self.tail[self.start..]);
                 self.tail.clear();
                 copy
