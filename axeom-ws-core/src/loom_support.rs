@@ -1,10 +1,10 @@
-//! What the models share. A model is a small program of two to four threads over what threads
-//! share; loom runs it once for every order of events that could have another outcome, and
-//! fails it if an order ends in a failed assertion or with every thread asleep. Models are in
-//! `model.rs` next to what they are about.
+//! What the loom models share. A model is a small program of two to four threads over what
+//! threads share; loom runs it once for every order of events that could have another outcome,
+//! and fails it if an order ends in a failed assertion or with every thread asleep. Models are
+//! in `loom_model.rs` next to what they are about.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test -p axeom-ws-core --lib --release --target-dir target/loom model
+//! RUSTFLAGS="--cfg loom" cargo test -p axeom-ws-core --lib --release --target-dir target/loom loom_model
 //! ```
 
 use std::{
@@ -23,7 +23,14 @@ use futures::future::{BoxFuture, pending};
 
 use loom::sync::{Condvar, Mutex};
 
-use crate::{Options, SendMessage, connection::Link, protocol::Role, runtime::Clock};
+use crate::{
+    hub::{Capacity, Connections, Registration},
+    link::Link,
+    message::SendMessage,
+    options::Options,
+    protocol::Role,
+    runtime::Time,
+};
 
 /// Runs a model in every order.
 pub(crate) fn explore_all(model: impl Fn() + Send + Sync + 'static) {
@@ -118,19 +125,24 @@ impl Standstill {
     }
 }
 
-impl Clock for Standstill {
-    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(pending())
+impl Time for Standstill {
+    fn time(&self) -> Instant {
+        self.0
     }
 
-    fn now(&self) -> Instant {
-        self.0
+    fn after(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(pending())
     }
 }
 
 /// A link of a server that nothing was sent on.
 pub(crate) fn link(options: &Options) -> Link {
     Link::new(Role::Server, options.resolve().unwrap(), None)
+}
+
+/// A connection among those of an app.
+pub(crate) fn registered(connections: &Arc<Connections>, options: &Options) -> Registration {
+    connections.register(link(options), None, Capacity::default()).unwrap()
 }
 
 /// A message whose frame is [`FRAME`] bytes.

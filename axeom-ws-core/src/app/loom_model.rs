@@ -1,21 +1,19 @@
 //! A socket whose handler receives on another thread than the one its connection runs on.
 
-use std::{
-    future::Future,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-};
+use std::{future::Future, sync::Arc};
 
-use event_listener::Event;
+use event_listener::Event as Notice;
 use futures::future::{BoxFuture, pending, poll_immediate, ready};
 use http::Request;
 use loom::thread::{self, JoinHandle};
 
-use super::task::Wire;
+use super::{Answer, App, Service, Socket};
 use crate::{
-    App, CloseFrame, Service, Socket, SocketEvent,
-    connection::{Alarm, Input},
-    model::{Standstill, block_on, explore},
+    close::CloseFrame,
+    connection::{Input, Wire},
+    event::Event,
+    loom_support::{Standstill, block_on, explore},
+    runtime::{Clock, Peer, Timer},
     sync::Mutex,
 };
 
@@ -29,7 +27,7 @@ fn who_receives_on_another_thread_gets_every_event() {
         let (_service, connection) = connection({
             let reader = reader.clone();
             move |socket| {
-                let done = Arc::new(Event::new());
+                let done = Arc::new(Notice::new());
                 let listener = done.listen();
                 reader.start(socket, move || {
                     done.notify(1);
@@ -39,8 +37,9 @@ fn who_receives_on_another_thread_gets_every_event() {
         });
         block_on(connection);
         let events = reader.events();
-        assert_eq!(events.len(), 3);
-        assert_eq!(events[2], SocketEvent::Close(CloseFrame::abnormal()));
+        assert_eq!(events.len(), 4);
+        assert!(matches!(events[2], Event::Error(_)));
+        assert_eq!(events[3], Event::Close(CloseFrame::abnormal()));
     });
 }
 
@@ -56,7 +55,7 @@ fn who_receives_is_told_that_the_handler_has_returned() {
             }
         });
         block_on(connection);
-        assert!(matches!(reader.events()[..], [.., SocketEvent::Close(_)]));
+        assert!(matches!(reader.events()[..], [.., Event::Close(_)]));
     });
 }
 
@@ -73,7 +72,7 @@ fn who_receives_is_told_that_the_connection_was_dropped() {
         });
         assert!(block_on(poll_immediate(connection)).is_none());
         // As many of them as there was time for.
-        assert!(reader.events().len() <= 3);
+        assert!(reader.events().len() <= 4);
     });
 }
 
@@ -93,19 +92,18 @@ where
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
         .body(())
         .unwrap();
-    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let accepted = block_on(service.handshake(request, peer)).unwrap();
+    let Answer::Upgrade(accepted) = block_on(service.respond(request, Peer::Memory)) else {
+        panic!("the handshake is good");
+    };
     let wire = Wire::default();
     wire.send_and_end(&MESSAGES);
-    (
-        service,
-        accepted.start(Alarm::own(Arc::new(Standstill::new())), Box::new(wire), Input::default()),
-    )
+    let timer = Timer::own(Clock::new(Standstill::new()));
+    (service, accepted.start(timer, Box::new(wire), Input::default()))
 }
 
 /// A thread that receives until there is no more.
 #[derive(Clone, Default)]
-struct Reader(Arc<Mutex<Option<JoinHandle<Vec<SocketEvent>>>>>);
+struct Reader(Arc<Mutex<Option<JoinHandle<Vec<Event>>>>>);
 
 impl Reader {
     fn start(&self, mut socket: Socket, then: impl FnOnce() + 'static) {
@@ -123,7 +121,7 @@ impl Reader {
         }));
     }
 
-    fn events(&self) -> Vec<SocketEvent> {
+    fn events(&self) -> Vec<Event> {
         let reader = self.0.lock().unwrap().take();
         reader.unwrap().join().unwrap()
     }

@@ -14,13 +14,13 @@ use futures::future::poll_immediate;
 use loom::thread;
 
 use self::task::Task;
-use super::{
-    link::{Link, Refused},
-    send::Sending,
-};
+pub(crate) use self::task::Wire;
 use crate::{
-    CloseCode, CloseFrame, Closed, Options, SendStatus,
-    model::{FRAME, block_on, explore, explore_all, message},
+    close::{CloseCode, CloseFrame},
+    error::{Closed, SendStatus},
+    link::{Link, NotQueued, Sending},
+    loom_support::{FRAME, block_on, explore, explore_all, message},
+    options::Options,
     protocol::Outgoing,
 };
 
@@ -119,7 +119,7 @@ fn who_waits_for_an_empty_queue_is_told() {
 fn all_who_wait_for_room_are_told() {
     explore(3, || {
         let mut task = Task::new(&tight());
-        try_send(&task.link).unwrap();
+        try_send(task.link()).unwrap();
         let senders = [(); 2].map(|()| spawn(&task, |link| block_on(send(link)).unwrap()));
         block_on(task.until(|task| task.wire.written() == 3 * FRAME));
         join(senders);
@@ -131,7 +131,7 @@ fn all_who_wait_for_room_are_told() {
 fn a_wait_that_is_given_up_takes_nobodys_turn() {
     explore(3, || {
         let mut task = Task::new(&tight());
-        try_send(&task.link).unwrap();
+        try_send(task.link()).unwrap();
         let impatient = spawn(&task, |link| {
             let message = message();
             let mut sending = Sending::new(link, message);
@@ -150,7 +150,7 @@ fn a_wait_that_is_given_up_takes_nobodys_turn() {
 fn who_waits_to_be_ready_is_told() {
     explore(3, || {
         let mut task = Task::new(&tight());
-        try_send(&task.link).unwrap();
+        try_send(task.link()).unwrap();
         let waiting = spawn(&task, |link| {
             block_on(link.ready()).unwrap();
             try_send(link).unwrap();
@@ -165,7 +165,7 @@ fn who_waits_to_be_ready_is_told() {
 fn all_who_wait_to_be_ready_are_told() {
     explore(2, || {
         let mut task = Task::new(&tight());
-        try_send(&task.link).unwrap();
+        try_send(task.link()).unwrap();
         let waiting = [(); 2].map(|()| spawn(&task, |link| block_on(link.ready()).unwrap()));
         block_on(task.until(|task| task.wire.written() == FRAME));
         join(waiting);
@@ -177,10 +177,11 @@ fn all_who_wait_to_be_ready_are_told() {
 fn who_waits_is_told_of(end: fn(&Link)) {
     explore(3, move || {
         let task = Task::new(&tight());
-        try_send(&task.link).unwrap();
+        try_send(task.link()).unwrap();
         let sender = spawn(&task, |link| assert_eq!(block_on(send(link)), Err(Closed)));
-        let waiting = spawn(&task, |link| assert_eq!(block_on(link.ready()), Err(Refused::Closed)));
-        end(&task.link);
+        let waiting =
+            spawn(&task, |link| assert_eq!(block_on(link.ready()), Err(NotQueued::Closed)));
+        end(task.link());
         join([sender, waiting]);
     });
 }
@@ -192,17 +193,17 @@ fn who_waits_is_told_of_a_close() {
 
 #[test]
 fn who_waits_is_told_of_the_peers_close() {
-    who_waits_is_told_of(|link| link.answer_close(CloseFrame::new(CloseCode::NORMAL, "")));
+    who_waits_is_told_of(|link| link.answer(CloseFrame::new(CloseCode::NORMAL, "")));
 }
 
 #[test]
 fn who_waits_is_told_of_a_cut() {
-    who_waits_is_told_of(Link::terminate);
+    who_waits_is_told_of(Link::cut);
 }
 
 #[test]
 fn who_waits_is_told_that_the_stream_is_gone() {
-    who_waits_is_told_of(Link::shut);
+    who_waits_is_told_of(Link::end);
 }
 
 #[test]
@@ -251,8 +252,7 @@ fn a_close_is_seen_and_goes_behind_what_is_queued() {
             usize::from(queued)
         });
         let sender = spawn(&task, |link| usize::from(try_send(link).is_ok()));
-        block_on(task.until(|_| false));
-        block_on(task.finish());
+        block_on(task.to_the_end());
         let frames = closing.join().unwrap() + sender.join().unwrap();
         let written = task.wire.bytes();
         assert_eq!(written.len(), frames * FRAME + CLOSE_FRAME);
@@ -267,9 +267,8 @@ fn a_cut_is_seen() {
         let mut task = Task::new(&Options::new());
         task.wire.accept(1);
         let sender = spawn(&task, |link| try_send(link).is_ok());
-        let cutting = spawn(&task, |link| link.terminate());
-        block_on(task.until(|_| false));
-        block_on(task.finish());
+        let cutting = spawn(&task, |link| link.cut());
+        block_on(task.to_the_end());
         join([sender]);
         join([cutting]);
         task.has_nothing_left();
@@ -282,9 +281,8 @@ fn a_cut_ends_the_wait_for_the_peers_close() {
         let mut task = Task::new(&Options::new());
         task.wire.never_ends();
         let closing = spawn(&task, |link| link.close(CloseFrame::new(CloseCode::NORMAL, "")));
-        let cutting = spawn(&task, |link| link.terminate());
-        block_on(task.until(|_| false));
-        block_on(task.finish());
+        let cutting = spawn(&task, |link| link.cut());
+        block_on(task.to_the_end());
         join([closing, cutting]);
         task.has_nothing_left();
     });
@@ -301,17 +299,16 @@ fn a_connection_that_ends_owes_nothing() {
             })
         });
         task.wire.send_and_end(&[]);
-        block_on(task.until(|_| false));
-        block_on(task.finish());
+        block_on(task.to_the_end());
         join(senders);
         task.has_nothing_left();
-        assert_eq!(try_send(&task.link), Err(Refused::Closed));
+        assert_eq!(try_send(task.link()), Err(NotQueued::Closed));
     });
 }
 
 fn spawn<T: 'static>(task: &Task, run: impl FnOnce(&Link) -> T + 'static) -> thread::JoinHandle<T> {
-    let link = Arc::clone(&task.link);
-    thread::spawn(move || run(&link))
+    let member = Arc::clone(task.member());
+    thread::spawn(move || run(member.link()))
 }
 
 fn join<const N: usize>(threads: [thread::JoinHandle<impl Sized>; N]) {
@@ -320,7 +317,7 @@ fn join<const N: usize>(threads: [thread::JoinHandle<impl Sized>; N]) {
     }
 }
 
-fn try_send(link: &Link) -> Result<SendStatus, Refused> {
+fn try_send(link: &Link) -> Result<SendStatus, NotQueued> {
     link.try_send(&mut Outgoing::new(&message()))
 }
 

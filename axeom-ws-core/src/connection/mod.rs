@@ -9,4 +9,6 @@ mod input;
 mod loom_model;
 mod task;
 
+#[cfg(all(test, loom))]
+pub(crate) use self::loom_model::Wire;
 pub(crate) use self::{driver::Driver, input::Input, task::Task};

@@ -1,36 +1,36 @@
 //! Connections that come and go while the app shuts down.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use loom::thread;
 
 use super::*;
 use crate::{
-    Options,
-    model::{block_on, explore, explore_all, link},
+    loom_support::{block_on, explore, explore_all, link},
+    options::Options,
 };
 
 const UNLIMITED: Capacity = Capacity { all: None, per_ip: None };
 
-fn register(hub: &Arc<Hub>, capacity: Capacity) -> Result<Registration, Refusal> {
-    hub.register(link(&Options::new()), Ipv4Addr::LOCALHOST.into(), capacity)
+fn register(all: &Arc<Connections>, capacity: Capacity) -> Result<Registration, Refusal> {
+    all.register(link(&Options::new()), Some(Ipv4Addr::LOCALHOST.into()), capacity)
 }
 
 fn is_told(registration: &Registration) -> bool {
-    registration.closing().is_some_and(|frame| frame.code == CloseCode::GOING_AWAY)
+    registration.close_frame().code == CloseCode::GOING_AWAY
 }
 
 #[test]
 fn a_shutdown_closes_or_refuses_every_connection() {
     explore_all(|| {
-        let hub = Arc::new(Hub::default());
-        let before = register(&hub, UNLIMITED).unwrap();
+        let all = Arc::new(Connections::default());
+        let before = register(&all, UNLIMITED).unwrap();
         let meanwhile = [(); 2].map(|()| {
-            let hub = Arc::clone(&hub);
-            thread::spawn(move || register(&hub, UNLIMITED).ok())
+            let all = Arc::clone(&all);
+            thread::spawn(move || register(&all, UNLIMITED).ok())
         });
-        ServerHandle(Arc::clone(&hub)).shutdown();
-        assert!(register(&hub, UNLIMITED).is_err());
+        AppHandle::new(Arc::clone(&all)).shutdown();
+        assert!(register(&all, UNLIMITED).is_err());
         assert!(is_told(&before));
         for registered in meanwhile.map(|thread| thread.join().unwrap()).iter().flatten() {
             assert!(is_told(registered));
@@ -41,33 +41,33 @@ fn a_shutdown_closes_or_refuses_every_connection() {
 #[test]
 fn a_connection_that_ends_while_the_app_shuts_down_is_gone() {
     explore_all(|| {
-        let hub = Arc::new(Hub::default());
-        let registration = register(&hub, UNLIMITED).unwrap();
-        let link = Arc::clone(&registration);
+        let all = Arc::new(Connections::default());
+        let registration = register(&all, UNLIMITED).unwrap();
+        let member = Arc::clone(registration.member());
         let ending = thread::spawn(move || drop(registration));
         let late = {
-            let (hub, link) = (Arc::clone(&hub), Arc::clone(&link));
-            thread::spawn(move || hub.topics.subscribe(&link, "topic"))
+            let member = Arc::clone(&member);
+            thread::spawn(move || member.subscribe("topic"))
         };
-        ServerHandle(Arc::clone(&hub)).shutdown();
+        AppHandle::new(Arc::clone(&all)).shutdown();
         ending.join().unwrap();
         late.join().unwrap();
-        assert!(link.is_closed());
-        assert_eq!(link.buffered_amount(), 0);
-        assert_eq!(hub.topics.subscriber_count("topic"), 0);
-        assert_eq!(ServerHandle(hub).connections(), 0);
+        assert!(member.link().flags().phase().is_gone());
+        assert_eq!(member.link().buffered_amount(), 0);
+        assert_eq!(all.topics.subscriber_count("topic"), 0);
+        assert_eq!(AppHandle::new(all).connections(), 0);
     });
 }
 
 #[test]
 fn who_waits_for_the_shutdown_is_told() {
     explore(3, || {
-        let hub = Arc::new(Hub::default());
+        let all = Arc::new(Connections::default());
         let waiting = [(); 2].map(|()| {
-            let hub = Arc::clone(&hub);
-            thread::spawn(move || block_on(hub.stopping()))
+            let all = Arc::clone(&all);
+            thread::spawn(move || block_on(all.stopping()))
         });
-        ServerHandle(Arc::clone(&hub)).shutdown();
+        AppHandle::new(Arc::clone(&all)).shutdown();
         for thread in waiting {
             thread.join().unwrap();
         }
@@ -80,17 +80,17 @@ fn no_more_connections_than_there_may_be() {
         [Capacity { all: Some(1), per_ip: None }, Capacity { all: None, per_ip: Some(1) }]
     {
         explore_all(move || {
-            let hub = Arc::new(Hub::default());
+            let all = Arc::new(Connections::default());
             let threads = [(); 2].map(|()| {
-                let hub = Arc::clone(&hub);
-                thread::spawn(move || register(&hub, capacity).ok())
+                let all = Arc::clone(&all);
+                thread::spawn(move || register(&all, capacity).ok())
             });
             let registered = threads.map(|thread| thread.join().unwrap());
             assert_eq!(registered.iter().flatten().count(), 1);
-            assert!(register(&hub, capacity).is_err());
+            assert!(register(&all, capacity).is_err());
             drop(registered);
-            assert!(register(&hub, capacity).is_ok());
-            assert!(hub.lock().per_ip.is_empty());
+            assert!(register(&all, capacity).is_ok());
+            assert!(lock(&all.registered).per_ip.is_empty());
         });
     }
 }

@@ -4,8 +4,9 @@ use loom::thread;
 
 use super::*;
 use crate::{
-    Options,
-    model::{FRAME, explore_all, link, message},
+    hub::Connections,
+    loom_support::{FRAME, explore_all, link, message},
+    options::Options,
 };
 
 const TOPIC: &str = "topic";
@@ -17,7 +18,7 @@ fn who_has_subscribed_gets_what_is_published_then() {
         let coming = spawn(&topics, &one, |topics, one| {
             assert!(topics.subscribe(one, TOPIC));
             assert!(topics.publish(TOPIC, &message(), None) >= 1);
-            assert!(one.buffered_amount() >= FRAME);
+            assert!(one.link().buffered_amount() >= FRAME);
         });
         // It may take the topic away with it.
         let going = spawn(&topics, &other, |topics, other| {
@@ -42,13 +43,13 @@ fn who_has_left_gets_nothing() {
         });
         let leaving = spawn(&topics, &one, |topics, one| {
             assert!(topics.unsubscribe(one, TOPIC));
-            let before = one.buffered_amount();
+            let before = one.link().buffered_amount();
             topics.publish(TOPIC, &message(), None);
-            assert_eq!(one.buffered_amount(), before);
+            assert_eq!(one.link().buffered_amount(), before);
             before
         });
         publishing.join().unwrap();
-        assert_eq!(one.buffered_amount(), leaving.join().unwrap());
+        assert_eq!(one.link().buffered_amount(), leaving.join().unwrap());
         assert_eq!(topics.subscriber_count(TOPIC), 1);
     });
 }
@@ -59,7 +60,10 @@ fn nobody_stays_behind() {
         let (topics, [one, other]) = world();
         assert!(topics.subscribe(&one, "left"));
         let subscribing = spawn(&topics, &one, |topics, one| topics.subscribe(one, TOPIC));
-        let ending = spawn(&topics, &one, |topics, one| topics.leave_all(one));
+        let ending = spawn(&topics, &one, |topics, one| {
+            one.link().cut();
+            topics.leave_all(one);
+        });
         let passing = spawn(&topics, &other, |topics, other| {
             assert!(topics.subscribe(other, TOPIC));
             assert!(topics.unsubscribe(other, TOPIC));
@@ -67,7 +71,7 @@ fn nobody_stays_behind() {
         subscribing.join().unwrap();
         join([ending, passing]);
         assert!(!topics.subscribe(&one, TOPIC));
-        assert!(!one.subscriptions.contains(TOPIC));
+        assert!(!one.is_subscribed(TOPIC));
         // And no topic is there without members.
         assert!(topics.shards.iter().all(|shard| lock(shard).is_empty()));
     });
@@ -84,7 +88,7 @@ fn handles_of_one_connection_agree() {
         let left = leaving.join().unwrap();
         let members = topics.subscriber_count(TOPIC);
         assert_eq!(members as u32, subscribed - left);
-        assert_eq!(one.subscriptions.contains(TOPIC), members == 1);
+        assert_eq!(one.is_subscribed(TOPIC), members == 1);
         assert_eq!(topics.shards.iter().map(|shard| lock(shard).len()).sum::<usize>(), members);
     });
 }
@@ -100,11 +104,11 @@ fn nobody_waits_for_each_other() {
         let publishing = spawn(&topics, &one, |topics, _| topics.publish(TOPIC, &message(), None));
         let leaving = spawn(&topics, &one, |topics, one| {
             topics.leave_all(one);
-            one.shut();
+            one.link().cut();
         });
         let asking = spawn(&topics, &other, |topics, other| {
             assert!(!topics.subscribe(other, TOPIC));
-            assert_eq!(other.subscriptions.names(), [TOPIC]);
+            assert_eq!(other.topics(), [TOPIC]);
             assert!((1..=2).contains(&topics.subscriber_count(TOPIC)));
         });
         assert!(publishing.join().unwrap() >= 1);
@@ -128,23 +132,24 @@ fn one_message_reaches_each_of_several_topics_in_any_order() {
             })
         });
         join(publishing);
-        assert_eq!(one.buffered_amount(), 4 * FRAME);
-        assert_eq!(other.buffered_amount(), 4 * FRAME);
+        assert_eq!(one.link().buffered_amount(), 4 * FRAME);
+        assert_eq!(other.link().buffered_amount(), 4 * FRAME);
     });
 }
 
-fn world() -> (Arc<Topics>, [Arc<Link>; 2]) {
-    let links = [(); 2].map(|()| Arc::new(link(&Options::new())));
-    (Arc::new(Topics::default()), links)
+fn world() -> (Arc<Topics>, [Arc<Member>; 2]) {
+    let members = [(); 2]
+        .map(|()| Arc::new(Member::new(link(&Options::new()), Arc::<Connections>::default())));
+    (Arc::new(Topics::default()), members)
 }
 
 fn spawn<T: 'static>(
     topics: &Arc<Topics>,
-    link: &Arc<Link>,
-    run: impl FnOnce(&Topics, &Arc<Link>) -> T + 'static,
+    member: &Arc<Member>,
+    run: impl FnOnce(&Topics, &Arc<Member>) -> T + 'static,
 ) -> thread::JoinHandle<T> {
-    let (topics, link) = (Arc::clone(topics), Arc::clone(link));
-    thread::spawn(move || run(&topics, &link))
+    let (topics, member) = (Arc::clone(topics), Arc::clone(member));
+    thread::spawn(move || run(&topics, &member))
 }
 
 fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {

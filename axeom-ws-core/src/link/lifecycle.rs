@@ -153,7 +153,7 @@ mod tests {
             assert!(!connection.close(&frame(1000)));
         });
         assert_eq!(told, (Phase::Failed, 1002));
-        assert_eq!(after(|connection| drop(connection.fail(None))), (Phase::Failed, 1006));
+        assert_eq!(after(|connection| assert!(connection.fail(None))), (Phase::Failed, 1006));
         let unfinished = after(|connection| {
             connection.close(&frame(1000));
             assert!(!connection.fail(None));

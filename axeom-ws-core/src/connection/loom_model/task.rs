@@ -1,91 +1,91 @@
 use std::{
-    future::poll_fn,
-    io,
-    net::Ipv4Addr,
-    pin::Pin,
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use futures::{
-    FutureExt,
-    io::{AsyncRead, AsyncWrite},
-};
 use tracing::Span;
 
 use crate::{
-    Options,
-    connection::{
-        alarm::Alarm,
-        driver::{Driver, Incoming},
-        input::Input,
-        link::Link,
-        run::Run,
-    },
-    model::{Standstill, link},
-    registry::{Capacity, Hub},
+    connection::{Driver, Input, Task as Running},
+    event::Event,
+    hub::Member,
+    link::Link,
+    loom_support::{Standstill, registered},
+    options::Options,
+    runtime::{Clock, Timer, Transport},
     sync::Mutex,
 };
 
-/// A connection's task: the real one, over a stream of which a model says what it takes.
+/// A connection's task: the real one, over a transport of which a model says what it takes.
 pub(super) struct Task {
     driver: Box<Driver>,
-    pub(super) link: Arc<Link>,
+    member: Arc<Member>,
     pub(super) wire: Wire,
     /// Times it was told that backpressure is over.
     pub(super) drains: usize,
+    closed: bool,
 }
 
 impl Task {
     pub(super) fn new(options: &Options) -> Self {
-        let hub = Arc::new(Hub::default());
-        let registration =
-            hub.register(link(options), Ipv4Addr::LOCALHOST.into(), Capacity::default()).unwrap();
+        let registration = registered(&Arc::default(), options);
         let wire = Wire::default();
-        let alarm = Alarm::own(Arc::new(Standstill::new()));
-        let link = Arc::clone(&registration);
-        let driver =
-            Driver::new(Box::new(wire.clone()), Input::default(), registration, None, alarm);
-        Self { driver: Box::new(driver), link, wire, drains: 0 }
+        let timer = Timer::own(Clock::new(Standstill::new()));
+        let member = Arc::clone(registration.member());
+        let transport = Box::new(wire.clone());
+        let driver = Driver::new(transport, Input::default(), registration, None, timer);
+        Self { driver: Box::new(driver), member, wire, drains: 0, closed: false }
     }
 
-    /// Goes on until `done`, or until the connection is to end.
-    pub(super) async fn until(&mut self, done: impl Fn(&Self) -> bool) {
-        let link = Arc::clone(&self.link);
-        let going = poll_fn(|cx| {
+    pub(super) fn link(&self) -> &Link {
+        self.member.link()
+    }
+
+    pub(super) fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// Goes on until `done`, or until the connection is over.
+    pub(super) fn until(
+        &mut self,
+        done: impl Fn(&Self) -> bool + Send,
+    ) -> impl Future<Output = ()> + Send {
+        let member = Arc::clone(&self.member);
+        let going = poll_fn(move |cx| {
             loop {
-                if done(self) {
+                if self.closed || done(self) {
                     return Poll::Ready(());
                 }
                 match self.driver.poll_next(cx) {
                     Poll::Pending if done(self) => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Incoming::Drain) => self.drains += 1,
-                    Poll::Ready(Incoming::End) => return Poll::Ready(()),
+                    Poll::Ready(Event::Drain) => self.drains += 1,
+                    Poll::Ready(Event::Error(_)) => {}
+                    Poll::Ready(Event::Close(_)) => self.closed = true,
                     Poll::Ready(other) => panic!("the peer sends nothing: {other:?}"),
                 }
             }
         });
-        Run::new(link, Span::none(), going).await;
+        Running::new(member, Span::none(), going)
     }
 
-    /// Ends the connection.
-    pub(super) async fn finish(&mut self) {
-        let link = Arc::clone(&self.link);
-        let ending = self.driver.finish().map(drop);
-        Run::new(link, Span::none(), ending).await;
+    /// Goes on until the connection is over.
+    pub(super) fn to_the_end(&mut self) -> impl Future<Output = ()> + Send {
+        self.until(|_| false)
     }
 
     pub(super) fn has_nothing_left(&self) {
-        assert_eq!(self.link.buffered_amount(), 0);
-        assert!(!self.link.flags().congested());
+        assert_eq!(self.link().buffered_amount(), 0);
+        assert!(!self.link().flags().is_congested());
     }
 }
 
-/// A stream. Its peer ends its direction once it has the close frame, which it takes for
+/// A transport. Its peer ends its direction once it has the close frame, which it takes for
 /// granted is the last that it is sent.
 #[derive(Clone)]
-pub(super) struct Wire(Arc<Mutex<Peer>>);
+pub(crate) struct Wire(Arc<Mutex<Peer>>);
 
 struct Peer {
     sent: Vec<u8>,
@@ -132,7 +132,7 @@ impl Wire {
     }
 
     /// What the peer has sent before the connection runs, and that it then ends.
-    pub(super) fn send_and_end(&self, bytes: &[u8]) {
+    pub(crate) fn send_and_end(&self, bytes: &[u8]) {
         let mut peer = self.0.lock().unwrap();
         peer.sent.extend_from_slice(bytes);
         peer.ended = true;
@@ -144,12 +144,8 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        into: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+impl Transport for Wire {
+    fn poll_read(&mut self, _: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut peer = self.0.lock().unwrap();
         if !peer.sent.is_empty() {
             let n = into.len().min(peer.sent.len());
@@ -161,14 +157,8 @@ impl AsyncRead for Wire {
         let closed = peer.received.ends_with(&[0x88, 2, 3, 0xe8]) && !peer.never_ends;
         if peer.ended || closed { Poll::Ready(Ok(0)) } else { Poll::Pending }
     }
-}
 
-impl AsyncWrite for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut peer = self.0.lock().unwrap();
         if peer.room == 0 {
             peer.writer = Some(cx.waker().clone());
@@ -180,11 +170,22 @@ impl AsyncWrite for Wire {
         Poll::Ready(Ok(n))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match slices.iter().find(|slice| !slice.is_empty()) {
+            Some(slice) => self.poll_write(cx, slice),
+            None => Poll::Ready(Ok(0)),
+        }
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
