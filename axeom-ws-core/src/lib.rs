@@ -32,6 +32,7 @@ mod violation;
 
 // Requests, responses and payloads of the public API, without a version to get wrong.
 pub use bytes::{self, Bytes, BytesMut};
+pub use futures;
 pub use http;
 
 #[cfg(feature = "json")]
