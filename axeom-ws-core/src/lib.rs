@@ -1,10 +1,11 @@
-//! The runtime-agnostic core of axeom-ws. Programs use the `axeom-ws` package, which
-//! adds the adapters; this one names no runtime.
+//! The runtime-agnostic core of axeom-ws. Programs depend on the `axeom-ws` package instead,
+//! which adds an adapter for each runtime to these items.
 //!
-//! - [`App`], [`Route`], [`Ws`], [`Handler`]: what a program is written with.
-//! - [`handshake`] and [`protocol`]: the opening handshake and RFC 6455, without I/O.
-//! - [`Server`], [`Service`] and [`Accepted`]: three depths of embedding.
-//! - [`Runtime`] and [`Transport`]: what an adapter implements.
+//! - [`App`], [`Route`], [`Ws`] and [`Handler`] are what programs are written with.
+//! - [`Server`], [`Service`] and [`Accepted`] run an app: as a whole server, on connections that
+//!   the program accepts, or on requests that another HTTP server has parsed.
+//! - [`Runtime`] and [`Transport`] are what an adapter implements.
+//! - [`handshake`] and [`protocol`] implement RFC 6455 without I/O.
 
 mod app;
 mod close;
@@ -30,7 +31,7 @@ mod telemetry;
 mod utf8;
 mod violation;
 
-// Requests, responses and payloads of the public API, without a version to get wrong.
+// Re-exported so that programs use the same versions as the public API.
 pub use bytes::{self, Bytes, BytesMut};
 pub use futures;
 pub use http;
@@ -55,22 +56,22 @@ pub use crate::{
     utf8::Utf8Bytes,
 };
 
-/// The types a [`Route`] is made of while it is written down. Programs seldom name them.
+/// The type parameters of a [`Route`] and the bounds on them. Programs seldom name them.
 pub mod route {
     pub use crate::app::{
         Callback, Callbacks, Endpoint, Handled, NoCallbacks, Outcome, SocketLoop, Unset,
     };
 }
 
-/// The types a context is made of: see [`context!`](crate::context!) to spell them.
+/// The types that make up a context. The macro [`context!`](crate::context!) spells them out.
 pub mod context {
     pub use crate::app::{FoundIn, Get, Here, There, With};
 }
 
-/// Spells the type of a context by its values, the newest first.
+/// Writes the type of a context as a list of its values, the newest first.
 ///
-/// `context![User, Db]` is `With<User, With<Db, ()>>`: what handlers have after
-/// `.decorate(db).derive(..)`, with a derive that makes a `User`.
+/// `context![User, Db]` stands for `With<User, With<Db, ()>>`, which is the context of handlers
+/// after `.decorate(db).derive(..)`, where the derive returns a `User`.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;

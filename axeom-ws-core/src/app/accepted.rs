@@ -12,20 +12,36 @@ use crate::{
     runtime::{BoxTransport, Clock, Runtime, Timer, Transport},
 };
 
-/// What a [`Service`](crate::Service) makes of a request.
+/// What [`Service::respond`](crate::Service::respond) returns for a request.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// # futures::executor::block_on(async {
+/// use axeom_ws::{Answer, App, Peer, http::Request};
+///
+/// let service = App::new().ws("/chat", |route| route).build()?;
+/// let request = Request::get("/nowhere").header("host", "localhost").body(())?;
+/// match service.respond(request, Peer::Memory).await {
+///     Answer::Upgrade(accepted) => println!("send {:?}, then run it", accepted.response()),
+///     Answer::Response(response) => assert_eq!(response.status(), 404),
+///     _ => {}
+/// }
+/// # Ok::<(), axeom_ws::BoxError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Answer {
-    /// The handshake is accepted: send [`Accepted::response`], then hand the connection to
-    /// [`Accepted::run`].
+    /// The handshake is accepted. Send [`Accepted::response`], then call [`Accepted::run`].
     Upgrade(Accepted),
-    /// No connection comes of it. Send this whole, with `Connection: close`: a refusal, a
-    /// [`Rejection`](crate::Rejection), or what the app's fallback answers.
+    /// The request does not become a WebSocket connection. Send this response with its body,
+    /// adding `Connection: close`. It is a refusal of the handshake, a
+    /// [`Rejection`](crate::Rejection), or the response of the app's fallback.
     Response(Response<Bytes>),
 }
 
 impl Answer {
-    /// The status of the response.
+    /// The status of the response to send: 101 for an accepted handshake.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Upgrade(accepted) => accepted.response().status(),
@@ -34,26 +50,30 @@ impl Answer {
     }
 }
 
-/// An accepted handshake: the response to send, and the connection to run after it.
+/// An accepted handshake: the response to send, and the connection to run after that.
 ///
 /// It counts as a connection of the app until it is dropped.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
-/// use axeom_ws::{Answer, Bytes, Peer, Service, http};
+/// use axeom_ws::{Accepted, Runtime, Transport, http::Response};
 ///
-/// /// The response, and whether there is a connection to run once it was sent.
-/// async fn respond(service: &Service, request: http::Request<()>) -> http::Response<Bytes> {
-///     match service.respond(request, Peer::Memory).await {
-///         Answer::Upgrade(accepted) => accepted.response().clone().map(|()| Bytes::new()),
-///         Answer::Response(response) => response,
-///         _ => unreachable!("there is nothing else yet"),
-///     }
+/// async fn upgrade<R: Runtime, T: Transport>(
+///     accepted: Accepted,
+///     runtime: R,
+///     mut transport: T,
+/// ) -> std::io::Result<()> {
+///     send_head(&mut transport, accepted.response()).await?;
+///     accepted.run(runtime, transport, &[]).await;
+///     Ok(())
 /// }
+/// # async fn send_head<T: Transport>(_: &mut T, _: &Response<()>) -> std::io::Result<()> {
+/// #     Ok(())
+/// # }
 /// ```
 pub struct Accepted(Box<Parts>);
 
-/// In a box, for it is handed on a few times before the connection runs.
+/// Boxed, because it is moved several times before the connection runs.
 struct Parts {
     response: Response<()>,
     registration: Registration,
@@ -63,8 +83,8 @@ struct Parts {
     start: StartConnection,
 }
 
-/// Runs a connection whose context is built. The one box per connection: behind it,
-/// the types of context and handlers are known again.
+/// Runs a connection whose context is built. This box restores the types of the context and
+/// the handlers, which the router has erased.
 pub(super) type StartConnection =
     Box<dyn FnOnce(Connection, RequestInfo) -> BoxFuture<'static, ()> + Send + Sync>;
 
@@ -80,16 +100,17 @@ impl Accepted {
         Self(Box::new(Parts { response, registration, deflate, route, info, start }))
     }
 
-    /// The 101 response, with the headers that derives added.
+    /// The 101 response (RFC 6455 §4.2.2), with the headers that derives added.
     pub fn response(&self) -> &Response<()> {
         &self.0.response
     }
 
-    /// Runs the connection over a transport on which the response was sent, to its end.
-    /// `read_ahead` are bytes that were read past the request head; they are the first
-    /// of the connection.
+    /// Runs the connection until it ends. The response must have been sent on `transport` before.
     ///
-    /// Dropping the future cuts the connection; `close` does not run then.
+    /// `read_ahead` holds the bytes that were read past the request head, which are the first of
+    /// the connection.
+    ///
+    /// Dropping the future cuts the connection, and its `close` handler does not run.
     pub async fn run<R: Runtime>(self, runtime: R, transport: impl Transport, read_ahead: &[u8]) {
         let read_ahead = Input::new(read_ahead);
         let timer = Timer::own(Clock::new(runtime));

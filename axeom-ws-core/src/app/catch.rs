@@ -12,15 +12,14 @@ use pin_project::pin_project;
 use super::handler::HandlerResult;
 use crate::{connection::Driver, error::ConnectionError};
 
-/// A handler that was called, with its panics caught: one of the handler itself, one of its
-/// future, and an error are what it fails with.
+/// The future of a handler. A panic, whether in the call or in a poll, becomes an error.
 ///
-/// Written out rather than as an `async fn`, which would hold the handler's arguments and
-/// future several times over for as long as the connection lives.
+/// This is not an `async fn`, because that would store the handler's arguments and future
+/// several times over for as long as the connection lives.
 #[pin_project(project = CaughtProjection)]
 pub(super) enum Caught<F> {
     Running(#[pin] F),
-    /// There is no future to poll.
+    /// The call itself panicked, so there is no future.
     Panicked(String),
 }
 
@@ -52,7 +51,7 @@ impl<F: Future<Output = HandlerResult>> Future for Caught<F> {
     }
 }
 
-/// Awaits a handler while the driver of its connection goes on in the background.
+/// Awaits a handler, and polls the connection's driver in the background meanwhile.
 #[inline]
 pub(super) fn beside<F: Future>(handler: F, driver: &mut Driver) -> Beside<'_, F> {
     Beside { handler, driver }

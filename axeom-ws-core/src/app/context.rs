@@ -11,10 +11,10 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// A handshake under way, as a derive or guard sees it: the request, the values
-/// derived so far, and the headers that will go out with the 101.
+/// A handshake in progress, as derives and guards see it: the request, the values of the
+/// context so far, and the headers to add to the 101 response.
 ///
-/// Cheap to clone.
+/// It is cheap to clone.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -33,7 +33,7 @@ pub struct Context<D = ()> {
     data: D,
 }
 
-/// What all derives of one handshake share.
+/// The part of a [`Context`] that all derives of one handshake share.
 pub(super) struct Handshake {
     pub(super) request: Request<()>,
     pub(super) params: Params,
@@ -56,12 +56,12 @@ impl<D> Context<D> {
         Self { handshake, data }
     }
 
-    /// All values so far; derefs to the newest.
+    /// The values of the context so far. The context derefs to the newest of them.
     pub fn data(&self) -> &D {
         &self.data
     }
 
-    /// A value by its type: `let db: &Db = ctx.get();`.
+    /// The value of type `T`: `let db: &Db = ctx.get();`.
     pub fn get<T, Index>(&self) -> &T
     where
         T: FoundIn<D, Index>,
@@ -69,54 +69,56 @@ impl<D> Context<D> {
         T::found_in(&self.data)
     }
 
-    /// The first value of a request header, in any case; `None` if it is missing or
-    /// not text.
+    /// The first value of a request header, whose name may be in any case. `None` if the header is
+    /// missing or its value is not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         request::header(self.headers(), name)
     }
 
-    /// All request headers.
+    /// The headers of the request.
     pub fn headers(&self) -> &HeaderMap {
         self.handshake.request.headers()
     }
 
-    /// The first cookie of this name that the client sent (RFC 6265 §5.4); `None` if it is
-    /// missing or not text.
+    /// The value of the first cookie with this name (RFC 6265 §5.4). `None` if the cookie is
+    /// missing or its value is not UTF-8.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let cookies = self.headers().get_all(http::header::COOKIE).iter();
         request::cookie(cookies.map(HeaderValue::as_bytes), name)
     }
 
-    /// The request's URI.
+    /// The URI of the request.
     pub fn uri(&self) -> Uri {
         self.handshake.request.uri().clone()
     }
 
-    /// A parameter of the route's path, decoded. The tail that a `*` matched has the name
-    /// `*`. Every parameter of the route has a value, if only an empty one for the tail; a
-    /// name that the route does not have gives an empty text too, and is logged as an error.
+    /// The percent-decoded value of a parameter in the route's path. The name `*` gives the tail
+    /// that a `*` segment matched, which may be empty.
+    ///
+    /// A name that the route does not have gives an empty string, and is logged as an error.
     pub fn param(&self, name: &str) -> &str {
         self.handshake.params.get(name)
     }
 
-    /// The parameters of the route's path, by name, in the order of the path.
+    /// The names and values of the parameters in the route's path, in the order of the path.
     pub fn params(&self) -> impl Iterator<Item = (&str, &str)> {
         self.handshake.params.iter()
     }
 
-    /// The first value of a query parameter, decoded; `None` if it is missing or not text.
+    /// The first value of a query parameter, form-decoded. `None` if the parameter is missing or
+    /// its value is not UTF-8.
     pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
         request::query(self.handshake.request.uri().query()?, name)
     }
 
-    /// Who is on the other end.
+    /// The client's address, as far as the transport knows it.
     pub fn peer(&self) -> Peer {
         self.handshake.peer
     }
 
-    /// Adds a header to the 101 response, such as `Set-Cookie`. A header of the
-    /// handshake itself (`Connection`, `Upgrade`, `Sec-WebSocket-*`, and those that
-    /// frame a body) is ignored.
+    /// Adds a header to the 101 response, such as `Set-Cookie`. Headers that belong to the
+    /// handshake are ignored: `Connection`, `Upgrade`, `Sec-WebSocket-*`, `Content-Length` and
+    /// `Transfer-Encoding`.
     pub fn append_response_header(&self, name: HeaderName, value: HeaderValue) {
         let handshake_header = name.as_str().starts_with("sec-websocket-")
             || matches!(

@@ -1,4 +1,5 @@
-//! How the context of a connection is made from its handshake.
+//! Builds the context of a connection from its handshake, one layer per decorate, derive or
+//! guard.
 
 use std::{future::Future, marker::PhantomData, sync::Arc};
 
@@ -10,7 +11,6 @@ use super::{
     rejection::Rejection,
 };
 
-/// Makes the context of a connection from its handshake.
 pub(super) trait BuildContext<D>: Send + Sync {
     fn build<'a>(&'a self, handshake: &'a Arc<Handshake>) -> BoxFuture<'a, Result<D, Rejection>>;
 }

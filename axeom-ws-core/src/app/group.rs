@@ -9,8 +9,8 @@ use super::{
 };
 use crate::options::Options;
 
-/// Routes under a common prefix, with context and options of their own: see
-/// [`App::group`](super::App::group).
+/// Routes under a common prefix, with a context and options that the rest of the app does not
+/// see. See [`App::group`](super::App::group).
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -32,13 +32,14 @@ use crate::options::Options;
 pub struct Group<D = ()>(pub(super) Scope<D>);
 
 impl<D: Clone + Send + Sync + 'static> Group<D> {
-    /// As [`App::decorate`](super::App::decorate), for the routes of this group that come
-    /// after.
+    /// Does what [`App::decorate`](super::App::decorate) does, for the routes that are added to
+    /// this group afterwards.
     pub fn decorate<T: Send + Sync + 'static>(self, value: T) -> Group<With<T, D>> {
         Group(self.0.decorate(value))
     }
 
-    /// As [`App::derive`](super::App::derive), for the routes of this group that come after.
+    /// Does what [`App::derive`](super::App::derive) does, for the routes that are added to this
+    /// group afterwards.
     pub fn derive<T, F, Fut>(self, derive: F) -> Group<With<T, D>>
     where
         T: Send + Sync + 'static,
@@ -48,7 +49,8 @@ impl<D: Clone + Send + Sync + 'static> Group<D> {
         Group(self.0.derive(derive))
     }
 
-    /// As [`App::guard`](super::App::guard), for the routes of this group that come after.
+    /// Does what [`App::guard`](super::App::guard) does, for the routes that are added to this
+    /// group afterwards.
     pub fn guard<F, Fut>(self, guard: F) -> Self
     where
         F: Fn(Context<D>) -> Fut + Send + Sync + 'static,
@@ -57,7 +59,7 @@ impl<D: Clone + Send + Sync + 'static> Group<D> {
         Group(self.0.guard(guard))
     }
 
-    /// Adds a WebSocket route under the group's prefix; see [`App::ws`](super::App::ws).
+    /// Adds a WebSocket route under the group's prefix. See [`App::ws`](super::App::ws).
     pub fn ws<E: Endpoint<D>>(
         self,
         path: &str,
@@ -66,18 +68,20 @@ impl<D: Clone + Send + Sync + 'static> Group<D> {
         Group(self.0.ws(path, route(Route::new())))
     }
 
-    /// Adds a group inside this one.
+    /// Adds a group inside this one. Its prefix is appended to this group's, and it starts with
+    /// this group's context and options.
     pub fn group<D2>(self, prefix: &str, group: impl FnOnce(Group<D>) -> Group<D2>) -> Self {
         let inner = group(Group(self.0.inner(prefix)));
         Group(self.0.add(inner.0))
     }
 
-    /// Adds whatever a function adds to this group.
+    /// Applies a function to this group. See [`App::plugin`](super::App::plugin).
     pub fn plugin<D2>(self, plugin: impl FnOnce(Group<D>) -> Group<D2>) -> Group<D2> {
         plugin(self)
     }
 
-    /// How connections behave, on all routes of this group that do not say otherwise.
+    /// Sets options for all routes of this group, whether added before or afterwards. An option
+    /// that a route or an inner group sets itself takes precedence.
     pub fn options(self, options: Options) -> Self {
         Group(self.0.options(options))
     }

@@ -16,16 +16,16 @@ use crate::{
     utf8::Utf8Bytes,
 };
 
-/// What a handler's method returns. An error closes the connection with 1011.
+/// What a handler's methods return. An error closes the connection with 1011.
 pub type HandlerResult = Result<(), BoxError>;
 
-/// All handlers of a route in one place, with state per connection.
+/// The handlers of a route as one type, with a session for each connection.
 ///
-/// The closures of a [`Route`](crate::Route) are the shorter way for small apps; both
-/// are driven by the same code. Events arrive in order and one at a time: `open`,
-/// then messages, pings, pongs and drains, then `error` if something went wrong, then
-/// `close`. Every method may be written as an `async fn`; those not written do
-/// nothing.
+/// Small apps are shorter with the closures of a [`Route`](crate::Route), which receive the same
+/// events. The methods are called in order and one at a time: `open`, then `message`, `ping`,
+/// `pong` and `drain`, then `error` if something went wrong, then `close`. Each may be written as
+/// an `async fn`, and does nothing by default. A panic is caught, and closes the connection with
+/// 1011 as an error does.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -50,13 +50,14 @@ pub type HandlerResult = Result<(), BoxError>;
 /// # let _ = app;
 /// ```
 pub trait Handler<D = ()>: Send + Sync + 'static {
-    /// What a connection keeps between events.
+    /// The state that a connection keeps between events.
     type Session: Send + 'static;
 
-    /// The session of a new connection, made before `open`.
+    /// Creates the session of a new connection, before `open`. If it panics, the connection is
+    /// closed with 1011 and no method is called.
     fn session(&self, ws: &Ws<D>) -> Self::Session;
 
-    /// The handshake is done.
+    /// Called first, once the 101 response was sent.
     fn open(
         &self,
         session: &mut Self::Session,
@@ -66,7 +67,7 @@ pub trait Handler<D = ()>: Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// A whole message arrived.
+    /// Called for every message, once all its fragments have arrived (RFC 6455 §5.6).
     fn message(
         &self,
         session: &mut Self::Session,
@@ -77,7 +78,7 @@ pub trait Handler<D = ()>: Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// A ping arrived. It is answered without this.
+    /// Called for every ping (RFC 6455 §5.5.2), which the connection has answered already.
     fn ping(
         &self,
         session: &mut Self::Session,
@@ -88,7 +89,7 @@ pub trait Handler<D = ()>: Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// A pong arrived.
+    /// Called for every pong, whether it answers a ping or not (RFC 6455 §5.5.3).
     fn pong(
         &self,
         session: &mut Self::Session,
@@ -99,7 +100,8 @@ pub trait Handler<D = ()>: Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// Backpressure is over: the queue fell to the low-water mark.
+    /// Called when backpressure ends: the queue rose over the high-water mark, and has fallen to
+    /// the low-water mark.
     fn drain(
         &self,
         session: &mut Self::Session,
@@ -109,7 +111,7 @@ pub trait Handler<D = ()>: Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// Something went wrong; `close` follows.
+    /// Called when something went wrong. `close` follows.
     fn error(
         &self,
         session: &mut Self::Session,
@@ -120,7 +122,8 @@ pub trait Handler<D = ()>: Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// The connection is over; exactly once for every `open`.
+    /// Called last, exactly once for every `open`. The code and reason are those that
+    /// [`Route::close`](crate::Route::close) describes.
     fn close(
         &self,
         session: &mut Self::Session,
@@ -133,16 +136,17 @@ pub trait Handler<D = ()>: Send + Sync + 'static {
     }
 }
 
-/// What a handler closure may return: nothing, or a [`HandlerResult`], whose error closes the
+/// What a handler closure may return: `()`, or a [`HandlerResult`], whose error closes the
 /// connection with 1011.
 ///
-/// The error is one type, so that `?` works on any error and the closure may end with `Ok(())`.
+/// A closure's error type is fixed, so that `?` converts any error and `Ok(())` needs no type
+/// annotation.
 #[diagnostic::on_unimplemented(
     message = "a handler returns `()` or `Result<(), BoxError>`, not `{Self}`",
     note = "end the handler with a semicolon, or with `Ok(())`"
 )]
 pub trait Outcome: sealed::Outcome {
-    /// As a result.
+    /// Converts the outcome to a result.
     fn into_result(self) -> HandlerResult;
 }
 
@@ -158,9 +162,9 @@ impl Outcome for HandlerResult {
     }
 }
 
-/// One closure of a route.
+/// A closure of a route, or [`Unset`].
 pub trait Callback<Args>: sealed::Callback<Args> + Send + Sync + 'static {
-    /// Calls it.
+    /// Calls the closure.
     fn call(&self, args: Args) -> impl Future<Output = HandlerResult> + Send;
 }
 
@@ -177,8 +181,8 @@ mod sealed {
     pub trait Callback<Args> {}
 }
 
-/// The future of a closure, whose outcome is made a result. `map` of `futures` would watch
-/// over when that is dropped.
+/// Converts the outcome of a closure's future to a result. `map` of `futures` would also store
+/// whether it has completed.
 #[pin_project]
 struct IntoResult<F> {
     #[pin]
@@ -197,7 +201,7 @@ where
     }
 }
 
-/// The place of a closure that was not given.
+/// Stands for a closure that is not set.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Unset;
@@ -234,7 +238,7 @@ callback!(A);
 callback!(A B);
 callback!(A B C);
 
-/// The closures of a route, which are its [`Handler`].
+/// The closures of a route, which together implement [`Handler`].
 pub struct Callbacks<O, M, Pi, Po, Dr, E, C> {
     pub(super) open: O,
     pub(super) message: M,
@@ -245,7 +249,7 @@ pub struct Callbacks<O, M, Pi, Po, Dr, E, C> {
     pub(super) close: C,
 }
 
-/// A route without any closure.
+/// The [`Callbacks`] of a route on which no closure is set.
 pub type NoCallbacks = Callbacks<Unset, Unset, Unset, Unset, Unset, Unset, Unset>;
 
 impl Default for NoCallbacks {

@@ -1,10 +1,9 @@
 use std::{ops::Deref, sync::Arc};
 
-/// A context with one more value: what [`App::decorate`](crate::App::decorate) and
-/// [`App::derive`](crate::App::derive) turn `D` into.
+/// The context `D` with one more value. [`App::decorate`](crate::App::decorate) and
+/// [`App::derive`](crate::App::derive) add one each.
 ///
-/// It derefs to the newest value; any other is found by its type with
-/// [`Get::get`].
+/// It derefs to the newest value. [`Get::get`] finds any value by its type.
 #[derive(Debug)]
 pub struct With<T, D> {
     value: Arc<T>,
@@ -17,7 +16,7 @@ impl<T, D> With<T, D> {
     }
 }
 
-/// Cheap: the values are shared.
+/// Cheap, because the values are shared.
 impl<T, D: Clone> Clone for With<T, D> {
     fn clone(&self) -> Self {
         Self { value: Arc::clone(&self.value), rest: self.rest.clone() }
@@ -32,34 +31,51 @@ impl<T, D> Deref for With<T, D> {
     }
 }
 
-/// A context that has a value of type `T`. `Index` is where it is, and always inferred.
+/// A context that has a value of type `T`. `Index` is the position of the value, and is always
+/// inferred.
 ///
-/// It is the bound to write in a plugin that needs a value which the app must have
-/// added before: `fn chat<D: Get<Db, I>, I>(app: App<D>) -> App<D>`. Handlers call `get`
-/// on their [`Ws`](crate::Ws) or [`Context`](crate::Context).
+/// Handlers call `get` on their [`Ws`](crate::Ws) or [`Context`](crate::Context). This trait is
+/// the bound for plugins that need a value which the app must have added before:
 ///
-/// Asking for a value that no derive or decorator added does not compile. With two
-/// values of one type the type alone does not say which is meant, and that does not
-/// compile either: give one of them a type of its own.
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, context::Get};
+///
+/// struct Db;
+///
+/// fn chat<D, I>(app: App<D>) -> App<D>
+/// where
+///     D: Get<Db, I> + Clone + Send + Sync + 'static,
+///     I: 'static,
+/// {
+///     app.ws("/chat", |route| route.open(async |ws| { let _db: &Db = ws.get(); }))
+/// }
+///
+/// let app = App::new().decorate(Db).plugin(chat);
+/// # let _ = app;
+/// ```
+///
+/// Code that asks for a value which was not added does not compile. Nor does code that asks for
+/// one of two values with the same type: wrap one of them in a newtype.
 #[diagnostic::on_unimplemented(
     message = "no `{T}` in this context: nothing before this route derives or decorates one",
     label = "`{T}` is missing here",
     note = "add `.decorate(..)` or `.derive(..)` with a value of type `{T}` before the route, in the app or the group"
 )]
 pub trait Get<T, Index>: Sealed {
-    /// The value.
+    /// Returns the value.
     fn get(&self) -> &T;
 }
 
-/// [`Get`] seen from the value. A bound on the value waits until the compiler knows which
-/// type is asked for, so that its error can name it.
+/// The counterpart of [`Get`], implemented by the value instead of the context. With a bound on
+/// the value, the compiler knows which type is missing when it reports the error.
 #[diagnostic::on_unimplemented(
     message = "no `{Self}` in this context: nothing before this route derives or decorates one",
     label = "`{Self}` is missing here",
     note = "add `.decorate(..)` or `.derive(..)` with a value of type `{Self}` before the route, in the app or the group"
 )]
 pub trait FoundIn<D, Index>: sealed::Found<D, Index> {
-    /// The value.
+    /// Returns the value.
     fn found_in(data: &D) -> &Self;
 }
 
@@ -76,10 +92,8 @@ where
 mod sealed {
     use super::Get;
 
-    /// A context.
     pub trait Sealed {}
 
-    /// A value in a context.
     pub trait Found<D, Index> {}
 
     impl<T, D: Get<T, Index>, Index> Found<D, Index> for T {}
@@ -89,12 +103,12 @@ use sealed::Sealed;
 
 impl<T, D> Sealed for With<T, D> {}
 
-/// The index of the newest value.
+/// The position of the newest value.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Here;
 
-/// The index of a value one layer further down.
+/// The position one layer below `Index`.
 #[derive(Debug)]
 pub struct There<Index>(std::marker::PhantomData<Index>);
 

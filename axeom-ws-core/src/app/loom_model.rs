@@ -1,4 +1,4 @@
-//! A socket whose handler receives on another thread than the one its connection runs on.
+//! Models a socket whose handler receives events on a thread other than the connection's.
 
 use std::{future::Future, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::{
     sync::Mutex,
 };
 
-/// Two messages of one byte each, as a client sends them.
+/// Two binary messages of one byte each, masked as a client sends them.
 const MESSAGES: [u8; 14] = [0x82, 0x81, 0, 0, 0, 0, b'a', 0x82, 0x81, 0, 0, 0, 0, b'b'];
 
 #[test]
@@ -71,12 +71,12 @@ fn who_receives_is_told_that_the_connection_was_dropped() {
             }
         });
         assert!(block_on(poll_immediate(connection)).is_none());
-        // As many of them as there was time for.
+        // How many it received depends on when the connection was dropped.
         assert!(reader.events().len() <= 4);
     });
 }
 
-/// A connection whose peer sends two messages and goes.
+/// A connection whose peer sends two messages and then ends the stream.
 fn connection<Fut>(
     handler: impl Fn(Socket) -> Fut + Send + Sync + 'static,
 ) -> (Service, BoxFuture<'static, ()>)
@@ -101,7 +101,7 @@ where
     (service, accepted.start(timer, Box::new(wire), Input::default()))
 }
 
-/// A thread that receives until there is no more.
+/// A thread that receives until there are no more events.
 #[derive(Clone, Default)]
 struct Reader(Arc<Mutex<Option<JoinHandle<Vec<Event>>>>>);
 

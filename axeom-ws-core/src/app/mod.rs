@@ -1,5 +1,5 @@
-//! What users build and hold: an app of routes, the context that their handlers get, handles to
-//! connections, and what runs handlers.
+//! The types that programs build and hold (apps, routes, contexts, connection handles), and the
+//! code that runs handlers.
 
 mod accepted;
 mod catch;
@@ -52,10 +52,10 @@ use crate::{
     options::Options,
 };
 
-/// An app: WebSocket routes, and the context that their handlers share.
+/// An app: its WebSocket routes, and the context that their handlers share.
 ///
-/// `D` is the context: [`decorate`](Self::decorate) and [`derive`](Self::derive) add to
-/// it, for the routes that come after.
+/// `D` is the context. [`decorate`](Self::decorate) and [`derive`](Self::derive) add a value to
+/// it for the routes that are added afterwards.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -88,7 +88,7 @@ use crate::{
 /// # let _ = app;
 /// ```
 ///
-/// Handlers that need a value which no derive adds do not compile:
+/// A handler that asks for a value which the context does not have does not compile:
 ///
 /// ```compile_fail
 /// # use axeom_ws_core as axeom_ws;
@@ -106,7 +106,7 @@ pub struct App<D = ()> {
 }
 
 impl App {
-    /// An app without routes.
+    /// Creates an app without routes.
     pub fn new() -> Self {
         Self {
             scope: Scope::new(),
@@ -124,19 +124,21 @@ impl Default for App {
 }
 
 impl<D: Clone + Send + Sync + 'static> App<D> {
-    /// Adds a value that all connections share, such as a database pool. Handlers of
-    /// the routes that come after find it with `ws.get()`.
+    /// Adds a value that all connections share, such as a database pool. Handlers of routes that
+    /// are added afterwards get it with `ws.get()`.
     pub fn decorate<T: Send + Sync + 'static>(self, value: T) -> App<With<T, D>> {
         self.map(|scope| scope.decorate(value))
     }
 
-    /// Adds a value that is derived for each handshake, for the routes that come after.
-    /// A [`Rejection`] is sent to the client as it is; any other error, and a panic, as
-    /// 500 without detail. Derives run in order, after the request was found to be a
-    /// valid handshake.
+    /// Adds a value that is derived from each handshake, for the routes that are added afterwards.
     ///
-    /// A page in a browser is not shown the response to a failed handshake. To tell it why,
-    /// accept, and close in `open` with a code of 4000 to 4999 and a reason.
+    /// Derives and guards run in the order they were added, and only for valid handshakes (RFC 6455
+    /// §4.2.1). A [`Rejection`] is sent to the client as it is. Any other error, and a panic,
+    /// becomes a 500 without details. No timeout applies to derives and guards.
+    ///
+    /// Browsers do not show a page the response to a failed handshake. To tell a page why it may
+    /// not connect, accept the handshake and close the connection in `open`, with a code from 4000
+    /// to 4999 and a reason.
     pub fn derive<T, F, Fut>(self, derive: F) -> App<With<T, D>>
     where
         T: Send + Sync + 'static,
@@ -146,8 +148,8 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self.map(|scope| scope.derive(derive))
     }
 
-    /// Checks each handshake of the routes that come after, as [`derive`](Self::derive)
-    /// but without a value.
+    /// Checks each handshake of the routes that are added afterwards. A guard runs and fails as a
+    /// [`derive`](Self::derive) does, but adds no value.
     pub fn guard<F, Fut>(self, guard: F) -> Self
     where
         F: Fn(Context<D>) -> Fut + Send + Sync + 'static,
@@ -158,9 +160,10 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
 
     /// Adds a WebSocket route.
     ///
-    /// A segment `:name` of the path matches any one segment, a last segment `*` any
-    /// number of them; static segments go first, then `:name`, then `*`. A path that
-    /// cannot be used, or that another route has, is an error when the app is built.
+    /// In the path, `:name` matches any single segment that is not empty, and `*` as the last
+    /// segment matches the whole rest, even an empty one. A static segment takes precedence over
+    /// `:name`, and `:name` over `*`. An invalid path, or one that another route has, is an error
+    /// when the app is built.
     pub fn ws<E: Endpoint<D>>(
         self,
         path: &str,
@@ -169,26 +172,31 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self.map(|scope| scope.ws(path, route(Route::new())))
     }
 
-    /// Adds routes under a common prefix. What the group derives, decorates, guards and
-    /// sets as options stays inside.
+    /// Adds routes under a common prefix. The group starts with the context that the app has so
+    /// far. Its own decorators, derives, guards and options apply only inside it.
     pub fn group<D2>(self, prefix: &str, group: impl FnOnce(Group<D>) -> Group<D2>) -> Self {
         let inner = group(Group(self.scope.inner(prefix)));
         self.map(|scope| scope.add(inner.0))
     }
 
-    /// Adds whatever a function adds: routes, derives, decorators, options.
+    /// Applies a function to the app, such as one that adds routes, derives or options and is
+    /// shared between apps.
     pub fn plugin<D2>(self, plugin: impl FnOnce(App<D>) -> App<D2>) -> App<D2> {
         plugin(self)
     }
 
-    /// How connections behave, on all routes of this app that do not say otherwise.
+    /// Sets options for all routes of this app, whether added before or afterwards. An option that
+    /// a route or group sets itself takes precedence.
     pub fn options(self, options: Options) -> Self {
         self.map(|scope| scope.options(options))
     }
 
-    /// Answers plain GET and HEAD requests to paths that no route has, such as for the
-    /// page that opens the WebSocket. Without it they get 404. The connection ends
-    /// after the response. One per app: a second replaces the first.
+    /// Answers GET and HEAD requests that ask for no upgrade and match no route, such as the
+    /// request for the page that opens the WebSocket. Without a fallback they are answered with
+    /// 404.
+    ///
+    /// The connection is closed after the response. A panic is answered with 500. A second fallback
+    /// replaces the first.
     pub fn fallback<F, Fut, B>(mut self, fallback: F) -> Self
     where
         F: Fn(Request<()>) -> Fut + Send + Sync + 'static,
@@ -203,44 +211,46 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self
     }
 
-    /// How large a request head may be. Default 16 KiB, 100 headers, and 8 KiB for the
-    /// request line.
+    /// Limits the size of request heads. Default: 16 KiB, 100 headers, and 8 KiB for the request
+    /// line.
     pub fn head_limits(mut self, limits: HeadLimits) -> Self {
         self.limits.head = limits;
         self
     }
 
-    /// How long a client may take to send its request head, and to read the answer. What
-    /// derives take is theirs to limit. Default 10 s.
+    /// Limits how long a client may take to send its request head, and again to receive the
+    /// response. The time that derives and guards take is not limited. Default: 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.limits.handshake_timeout = timeout;
         self
     }
 
-    /// The most connections at a time; a further handshake is answered with 503 and
-    /// `Retry-After`. Default: no limit.
+    /// Limits how many connections the app may have at a time. Further handshakes are answered with
+    /// 503 and `Retry-After`. Default: no limit.
     pub fn max_connections(mut self, most: usize) -> Self {
         self.limits.capacity.all = Some(most);
         self
     }
 
-    /// The most connections at a time from one IP address; a further handshake is answered
-    /// with 503 and `Retry-After`. Default: no limit. Behind a proxy all connections have the
-    /// proxy's address.
+    /// Limits how many connections one IP address may have at a time. Further handshakes are
+    /// answered with 503 and `Retry-After`. Default: no limit.
+    ///
+    /// Behind a proxy, all connections have the proxy's address.
     pub fn max_connections_per_ip(mut self, most: usize) -> Self {
         self.limits.capacity.per_ip = Some(most);
         self
     }
 
-    /// A handle to the app, before and while it is served.
+    /// Returns a handle to the app, which works before and while the app is served.
     pub fn handle(&self) -> AppHandle {
         AppHandle::new(Arc::clone(&self.connections))
     }
 
-    /// The app, ready to serve connections.
+    /// Builds a [`Service`] from the app. [`Server::serve`](crate::Server::serve) does this by
+    /// itself.
     ///
     /// # Errors
-    /// A path, option or subprotocol that cannot be used.
+    /// A path, option or subprotocol is invalid, or two routes have the same path.
     pub fn build(self) -> Result<Service, AppError> {
         let Self { scope, connections, fallback, limits } = self;
         Service::new(scope.into_routes(), fallback, connections, limits)

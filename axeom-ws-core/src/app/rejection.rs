@@ -5,10 +5,10 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::{error::BoxError, handshake::Refusal};
 
-/// A handshake turned down by a derive or guard: a whole HTTP response.
+/// The HTTP response with which a derive or guard rejects a handshake.
 ///
-/// Any error converts into one with `?`: the client sees 500 without detail, and the server
-/// logs the error when it sends that.
+/// `?` converts any error to a rejection: the client gets a 500 without details, and the server
+/// logs the error.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -24,7 +24,7 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// A plain text answer. An empty `text` is replaced by what the status means.
+    /// Creates a plain text response. An empty `text` is replaced by the status's reason phrase.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
         let mut text = text.into();
         if text.is_empty() {
@@ -41,12 +41,13 @@ impl Rejection {
         Self { response: Box::new(response), source: None }
     }
 
-    /// 400: the request is wrong; `text` says what to change.
+    /// 400: the request is wrong. `text` should say what to change.
     pub fn bad_request(text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 
-    /// 401, with this `WWW-Authenticate` challenge, such as `Bearer`.
+    /// 401: the client must authenticate, according to a `WWW-Authenticate` challenge such as
+    /// `Bearer` (RFC 9110 §11.6.1). A challenge that is no valid header value makes this a 500.
     pub fn unauthorized(challenge: &str) -> Self {
         let rejection = Self::new(StatusCode::UNAUTHORIZED, "authentication is required");
         match HeaderValue::from_str(challenge) {
@@ -55,30 +56,30 @@ impl Rejection {
         }
     }
 
-    /// 403: not for this client, whoever it says it is.
+    /// 403: the client is not allowed, and authenticating would not help.
     pub fn forbidden(text: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, text)
     }
 
-    /// 404: what the request names does not exist.
+    /// 404: the resource that the request names does not exist.
     pub fn not_found(text: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, text)
     }
 
-    /// 429, with `Retry-After` in whole seconds, rounded up.
+    /// 429: the client has sent too many requests. `Retry-After` is in seconds, rounded up.
     pub fn too_many_requests(retry_after: Duration) -> Self {
         let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; try again later")
             .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// Any response. `Content-Length` and `Connection: close` are added when it is
-    /// sent.
+    /// Rejects with any response. A server adds `Content-Length` and `Connection: close` when it
+    /// sends the response.
     pub fn from_response(response: Response<impl Into<Bytes>>) -> Self {
         Self { response: Box::new(response.map(Into::into)), source: None }
     }
 
-    /// The same with one more header.
+    /// Adds a header to the response.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.response.headers_mut().append(name, value);
         self
@@ -89,7 +90,7 @@ impl Rejection {
         &self.response
     }
 
-    /// The error it was made from, if it was.
+    /// The error that the rejection was converted from, if any.
     pub fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let source = self.source.as_deref()?;
         Some(source)

@@ -1,7 +1,7 @@
-//! What handlers may ask of the request that opened their connection.
+//! The parts of the handshake request that handlers can read.
 //!
-//! A header, cookie or query parameter that is missing, or is not UTF-8, is `None`. A parameter
-//! of the path always is: without it the route would not have matched, and a path that is not
+//! A header, cookie or query parameter is `None` if it is missing or not UTF-8. A path parameter
+//! always has a value: the route would not match without it, and a path whose parameters are not
 //! UTF-8 is refused.
 
 use std::{borrow::Cow, str, sync::Arc};
@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::runtime::Peer;
 
-/// The parameters of a route's path, decoded. Their names belong to the route.
+/// The decoded values of a route's path parameters, with their names, which the route shares.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Params(Box<[(Arc<str>, Box<str>)]>);
 
@@ -24,7 +24,8 @@ impl Params {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// Empty for a name that the route does not have, which is a mistake of the program.
+    /// A name that the route does not have is a bug in the program: it is logged, and the value is
+    /// empty.
     pub(super) fn get(&self, name: &str) -> &str {
         if let Some((_, value)) = self.iter().find(|(key, _)| *key == name) {
             return value;
@@ -35,16 +36,16 @@ impl Params {
     }
 }
 
-/// Header lines in one allocation of their own size: a connection keeps them for as
-/// long as it lives, and a `HeaderMap` takes several times as much.
+/// Header lines in one allocation of exactly their size. Every connection keeps them for as long
+/// as it lives, and a `HeaderMap` would take several times the memory.
 #[derive(Debug, Default)]
 struct HeaderLines(Box<[u8]>);
 
-/// The lengths of a name and a value, in front of each.
+/// The size of the two lengths, of name and value, that precede each line.
 const LENGTHS: usize = 8;
 
 impl HeaderLines {
-    /// The headers, behind `first`: more lines, with names that no header has.
+    /// Stores the lines of `first`, whose names cannot be those of headers, and then the headers.
     fn new(first: &[(&str, &str)], headers: &HeaderMap) -> Self {
         let kept = || {
             headers
@@ -56,7 +57,7 @@ impl HeaderLines {
         let size = all().map(|(name, value)| LENGTHS + name.len() + value.len()).sum();
         let mut lines = Vec::with_capacity(size);
         for (name, value) in all() {
-            // A head is never as large as 4 GiB, so neither length is cut.
+            // A head is smaller than 4 GiB, so the lengths fit.
             lines.extend_from_slice(&(name.len() as u32).to_ne_bytes());
             lines.extend_from_slice(&(value.len() as u32).to_ne_bytes());
             lines.extend_from_slice(name.as_bytes());
@@ -65,7 +66,7 @@ impl HeaderLines {
         Self(lines.into())
     }
 
-    /// All lines of this name, in order.
+    /// The values of all lines with this name, in order.
     fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let mut rest = &*self.0;
         std::iter::from_fn(move || {
@@ -84,13 +85,12 @@ impl HeaderLines {
         })
     }
 
-    /// The first value of a header, if it is there and is text.
     fn get(&self, name: &str) -> Option<&str> {
         text(self.all(name).next()?)
     }
 }
 
-/// Whether a header only serves the handshake, which is over.
+/// Whether a header is of no use once the handshake is over.
 fn is_of_the_handshake(name: &HeaderName) -> bool {
     [CONNECTION, UPGRADE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, SEC_WEBSOCKET_EXTENSIONS]
         .contains(name)
@@ -100,12 +100,11 @@ fn text(value: &[u8]) -> Option<&str> {
     str::from_utf8(value).ok()
 }
 
-/// The first value of a header as text.
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(HeaderValue::as_bytes).and_then(text)
 }
 
-/// The first cookie of a name, of several `Cookie` headers.
+/// The first cookie with this name in the values of all `Cookie` headers.
 pub(super) fn cookie<'a>(headers: impl Iterator<Item = &'a [u8]>, name: &str) -> Option<&'a str> {
     headers
         .flat_map(|value| value.split(|byte| *byte == b';'))
@@ -118,7 +117,7 @@ pub(super) fn cookie<'a>(headers: impl Iterator<Item = &'a [u8]>, name: &str) ->
         .and_then(text)
 }
 
-/// The first value of a parameter in `application/x-www-form-urlencoded` text.
+/// The first value of a parameter in a query string, which is form-encoded.
 pub(super) fn query<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs
@@ -126,7 +125,7 @@ pub(super) fn query<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
         .and_then(|(_, value)| decode(value))
 }
 
-/// `None` if what is encoded is not UTF-8.
+/// `None` if the decoded bytes are not UTF-8.
 fn decode(encoded: &str) -> Option<Cow<'_, str>> {
     if !encoded.contains('+') {
         return percent_decode_str(encoded).decode_utf8().ok();
@@ -135,7 +134,7 @@ fn decode(encoded: &str) -> Option<Cow<'_, str>> {
     Some(percent_decode_str(&encoded).decode_utf8().ok()?.into_owned().into())
 }
 
-/// What a connection keeps of its handshake.
+/// What a connection keeps of its handshake request.
 #[derive(Debug)]
 pub(super) struct RequestInfo {
     lines: HeaderLines,
@@ -143,7 +142,7 @@ pub(super) struct RequestInfo {
     peer: Peer,
 }
 
-/// The names of lines that are no headers. A header's name has no colon.
+/// The names of lines that are not headers. The name of a header cannot contain a colon.
 const URI: &str = ":uri";
 const PROTOCOL: &str = ":protocol";
 
@@ -165,7 +164,6 @@ impl RequestInfo {
         self.lines.get(URI).unwrap_or_default()
     }
 
-    /// The chosen subprotocol.
     pub(super) fn protocol(&self) -> Option<&str> {
         self.lines.get(PROTOCOL)
     }

@@ -20,11 +20,11 @@ use crate::{
     utf8::Utf8Bytes,
 };
 
-/// A WebSocket route under construction: what its connections do.
+/// A WebSocket route under construction: its handlers, options and subprotocols.
 ///
-/// It arrives in the closure of [`App::ws`](crate::App::ws). Handlers take an owned
-/// [`Ws`] and may be `async |ws| ..` or `|ws| async move ..`; they return nothing or a
-/// `Result<(), BoxError>`, so that `?` works on any error:
+/// The closure of [`App::ws`](crate::App::ws) receives and returns it. Handlers take an owned
+/// [`Ws`], and may be written as `async |ws| ..` or `|ws| async move ..`. They return nothing, or
+/// a `Result<(), BoxError>` so that `?` works on any error:
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -46,7 +46,6 @@ pub struct Route<D, E = Handled<NoCallbacks>> {
     data: PhantomData<fn() -> D>,
 }
 
-/// How a route chooses a subprotocol.
 pub(super) struct Subprotocols<D> {
     choice: Choice<D>,
     required: bool,
@@ -55,7 +54,7 @@ pub(super) struct Subprotocols<D> {
 type Select<D> = Box<dyn Fn(&Context<D>, &[&str]) -> Option<String> + Send + Sync>;
 
 enum Choice<D> {
-    /// The first of these that is offered.
+    /// Chooses the first of these that the client offers.
     Listed(Vec<String>),
     Select(Select<D>),
 }
@@ -67,7 +66,7 @@ impl<D> Default for Subprotocols<D> {
 }
 
 impl<D> Subprotocols<D> {
-    /// The chosen one among those offered, or `Err` if the route requires one.
+    /// Chooses one of the offered subprotocols. `Err` if there is none and the route requires one.
     pub(super) fn choose(
         &self,
         context: &Context<D>,
@@ -81,7 +80,7 @@ impl<D> Subprotocols<D> {
         if chosen.is_none() && self.required { Err(()) } else { Ok(chosen) }
     }
 
-    /// What the route lists; nothing if it selects.
+    /// The subprotocols that the route lists, to be checked when the app is built.
     pub(super) fn listed(&self) -> &[String] {
         match &self.choice {
             Choice::Listed(own) => own,
@@ -95,12 +94,13 @@ impl<D> Route<D> {
         Self::with(Handled(Callbacks::default()), Options::new(), Subprotocols::default())
     }
 
-    /// Handles connections with a [`Handler`].
+    /// Handles connections with a [`Handler`], in place of the closures of this route.
     pub fn handler<H: Handler<D>>(self, handler: H) -> Route<D, Handled<H>> {
         Route::with(Handled(handler), self.options, self.protocols)
     }
 
-    /// Handles each connection with a loop of its own:
+    /// Handles each connection with one function, which receives the events in a loop. See
+    /// [`Socket`].
     ///
     /// ```
     /// # use axeom_ws_core as axeom_ws;
@@ -132,22 +132,26 @@ impl<D, E> Route<D, E> {
         Self { endpoint, options, protocols, data: PhantomData }
     }
 
-    /// How this route's connections behave, where it differs from the app.
+    /// Sets options for this route. They take precedence over those of its app and groups.
     pub fn options(mut self, options: Options) -> Self {
         self.options = options.or(&self.options);
         self
     }
 
-    /// Speaks these subprotocols (RFC 6455 §1.9): the first of them that a client
-    /// offers is chosen, or none. Default: none are spoken.
+    /// Sets the subprotocols that this route supports (RFC 6455 §1.9). The first of them that the
+    /// client offers is chosen. Default: none.
+    ///
+    /// A subprotocol that is not a token (RFC 6455 §4.1) is an error when the app is built.
     pub fn protocols<P: Into<String>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.protocols.choice = Choice::Listed(protocols.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Chooses a subprotocol among those a client offers, in its order of preference, once
-    /// the derives have run. An answer that was not offered counts as none; a panic is
-    /// answered with 500.
+    /// Chooses the subprotocol with a function, in place of [`protocols`](Self::protocols). It gets
+    /// the subprotocols that the client offers, in the client's order of preference, after the
+    /// derives have run.
+    ///
+    /// A returned subprotocol that was not offered counts as `None`. A panic is answered with 500.
     pub fn select_protocol(
         mut self,
         select: impl Fn(&Context<D>, &[&str]) -> Option<String> + Send + Sync + 'static,
@@ -156,7 +160,8 @@ impl<D, E> Route<D, E> {
         self
     }
 
-    /// Refuses a client with 400 when no subprotocol can be chosen.
+    /// Refuses clients with 400 if no subprotocol is chosen. Default: such a client is accepted
+    /// without one.
     pub fn require_protocol(mut self) -> Self {
         self.protocols.required = true;
         self
@@ -169,8 +174,8 @@ impl<D, E> fmt::Debug for Route<D, E> {
     }
 }
 
-/// A setter for one closure, which takes the place of an [`Unset`] one. The lists in
-/// brackets are the types and names of all closures, around the one that is set.
+/// Defines the setter of one closure, whose type replaces [`Unset`]. The lists in brackets are the
+/// type parameters before and after that closure's, and the names of all closures.
 macro_rules! closure {
     (
         $(#[$doc:meta])*
@@ -201,46 +206,48 @@ macro_rules! closure {
 }
 
 closure! {
-    /// Runs first, once the handshake is done.
+    /// Runs first, once the 101 response was sent.
     open(Ws<D>): O,
     [] [M Pi Po Dr E C], [open message ping pong drain error close]
 }
 closure! {
-    /// Runs for every whole message.
+    /// Runs for every message, once all its fragments have arrived (RFC 6455 §5.6).
     message(Ws<D>, Message): M,
     [O] [Pi Po Dr E C], [open message ping pong drain error close]
 }
 closure! {
-    /// Runs for every ping. It is answered without this.
+    /// Runs for every ping (RFC 6455 §5.5.2), which the connection has answered already.
     ping(Ws<D>, Bytes): Pi,
     [O M] [Po Dr E C], [open message ping pong drain error close]
 }
 closure! {
-    /// Runs for every pong.
+    /// Runs for every pong, whether it answers a ping or not (RFC 6455 §5.5.3).
     pong(Ws<D>, Bytes): Po,
     [O M Pi] [Dr E C], [open message ping pong drain error close]
 }
 closure! {
-    /// Runs when backpressure is over: once for every time that the queue rose over the
-    /// high-water mark and fell to the low-water mark.
+    /// Runs when backpressure ends: once for every time that the queue has risen over the
+    /// high-water mark and fallen to the low-water mark.
     drain(Ws<D>): Dr,
     [O M Pi Po] [E C], [open message ping pong drain error close]
 }
 closure! {
-    /// Runs before `close` when something went wrong.
+    /// Runs when something went wrong. `close` follows.
     error(Ws<D>, ConnectionError): E,
     [O M Pi Po Dr] [C], [open message ping pong drain error close]
 }
 closure! {
-    /// Runs last, exactly once for every `open`, whatever ended the connection. The code
-    /// and reason are those of the close frame that started the closing handshake: the
-    /// peer's ([`CloseCode::NO_STATUS`] if it has none) or this side's, or
-    /// [`CloseCode::ABNORMAL`] without one.
+    /// Runs last, exactly once for every `open`, whatever ended the connection. Only a connection
+    /// whose server or task is dropped ends without it.
+    ///
+    /// The code and reason are those of the close frame, from either side, that started the closing
+    /// handshake. The code is [`CloseCode::NO_STATUS`] if that frame had none, and
+    /// [`CloseCode::ABNORMAL`] if the connection ended without a closing handshake.
     close(Ws<D>, CloseCode, Utf8Bytes): C,
     [O M Pi Po Dr E] [], [open message ping pong drain error close]
 }
 
-/// What runs a route's connections.
+/// What handles the connections of a route: a [`Handler`], closures, or a [`Socket`] loop.
 pub trait Endpoint<D>: sealed::Endpoint<D> {}
 
 #[allow(unnameable_types, reason = "nobody else is to implement these")]
@@ -248,18 +255,16 @@ pub(super) mod sealed {
     use super::{Arc, BoxFuture, Driver, Span, Ws};
 
     pub trait Endpoint<D>: Send + Sync + 'static {
-        /// Runs a connection, to its end.
         fn run(self: Arc<Self>, connection: Connection, ws: Ws<D>) -> BoxFuture<'static, ()>;
     }
 
-    /// A connection that is about to run.
     pub struct Connection {
         pub(crate) driver: Driver,
         pub(crate) span: Span,
     }
 }
 
-/// The [`Endpoint`] of a [`Handler`].
+/// The [`Endpoint`] of a route with a [`Handler`] or closures.
 #[derive(Debug)]
 pub struct Handled<H>(H);
 
@@ -273,7 +278,7 @@ impl<D: Send + Sync + 'static, H: Handler<D>> sealed::Endpoint<D> for Handled<H>
     }
 }
 
-/// The [`Endpoint`] of a handler that owns the loop.
+/// The [`Endpoint`] of a route with a [`Socket`] loop.
 #[derive(Debug)]
 pub struct SocketLoop<F>(F);
 

@@ -5,16 +5,17 @@ use percent_encoding::percent_decode_str;
 use super::request::Params;
 use crate::error::AppError;
 
-/// Finds the value of a path: static segments before `:param`, before a trailing `*`.
+/// Finds the value of a path. Static segments take precedence over `:param`, and `:param` over a
+/// trailing `*`.
 pub(super) struct Router<T> {
     root: Node<T>,
 }
 
-/// What may follow a common beginning of paths.
+/// The routes below a common prefix, by their next segment.
 struct Node<T> {
     fixed: HashMap<Box<str>, Node<T>>,
     param: Option<Box<Param<T>>>,
-    /// The route that ends here with a `*`.
+    /// The route whose `*` is at this position.
     tail: Option<Entry<T>>,
     /// The route that ends here.
     end: Option<Entry<T>>,
@@ -22,18 +23,17 @@ struct Node<T> {
 
 struct Param<T> {
     name: Arc<str>,
-    /// The first route that called it so.
+    /// The first route with a parameter here, for error messages.
     path: String,
     node: Node<T>,
 }
 
 struct Entry<T> {
-    /// The parameters of the route in order, as users name them.
+    /// The names of the route's parameters, in the order of the path.
     names: Arc<[Arc<str>]>,
     value: T,
 }
 
-/// The name of the tail that a `*` matches.
 const TAIL: &str = "*";
 
 impl<T> Default for Node<T> {
@@ -43,7 +43,7 @@ impl<T> Default for Node<T> {
 }
 
 impl<T> Router<T> {
-    /// A router of these routes, each a path and its value.
+    /// Creates a router from paths and their values.
     pub(super) fn new(routes: impl IntoIterator<Item = (String, T)>) -> Result<Self, AppError> {
         let mut root = Node::default();
         for (path, value) in routes {
@@ -52,7 +52,7 @@ impl<T> Router<T> {
         Ok(Self { root })
     }
 
-    /// The value of a path, with its decoded parameters.
+    /// Finds the value of a path, and decodes the parameters.
     pub(super) fn find(&self, path: &str) -> Result<(&T, Params), NotFound> {
         let mut values = Vec::new();
         let path = path.strip_prefix('/').ok_or(NotFound::NoRoute)?;
@@ -66,11 +66,10 @@ impl<T> Router<T> {
     }
 }
 
-/// Why there is no value for a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotFound {
     NoRoute,
-    /// A parameter is not UTF-8 once it is decoded.
+    /// A decoded parameter is not UTF-8.
     NotText,
 }
 
@@ -97,7 +96,7 @@ impl<T> Node<T> {
                     let node = Node::default();
                     Box::new(Param { name: name.into(), path: path.to_owned(), node })
                 });
-                // One position has one name for its parameter, in all routes.
+                // All routes share the node of this parameter, and so must agree on its name.
                 if *param.name != *name {
                     let Param { name, path, .. } = &**param;
                     return Err(format!("{segment} is called :{name} in {path}; use one name"));
@@ -135,8 +134,8 @@ impl<T> Node<T> {
         Ok(())
     }
 
-    /// The route of `rest`, the segments that are left; `None` after the last one. Each
-    /// node is visited at most once.
+    /// Finds the route for `rest`, the segments that remain, which is `None` after the last one.
+    /// Each node is visited at most once.
     fn find<'p>(&self, rest: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<&Entry<T>> {
         let Some(rest) = rest else { return self.end.as_ref() };
         let (segment, after) = match rest.split_once('/') {

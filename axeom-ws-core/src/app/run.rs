@@ -1,4 +1,4 @@
-//! Runs a connection from `open` to `close`.
+//! Runs the handlers of a connection from `open` to `close`.
 
 use std::{
     error::Error,
@@ -23,10 +23,10 @@ use crate::{
     telemetry,
 };
 
-/// Runs the handlers of a connection.
+/// Calls the methods of a handler for the events of a connection.
 ///
-/// Not an `async fn`, which would hold its arguments twice for as long as the connection
-/// lives.
+/// This is not an `async fn`, because that would store its arguments twice for as long as the
+/// connection lives.
 pub(super) fn run_handler<D, H, E>(
     mut driver: Driver,
     ws: Ws<D>,
@@ -55,8 +55,8 @@ where
             failed(&mut driver, ws.link(), error);
         }
         'events: loop {
-            // Messages are many, and moving them about is what small ones cost most. So what
-            // is rarer is awaited apart from them, and in a box.
+            // Most events are messages, and most of the cost of a small one is moving it. So the
+            // rarer events are awaited separately, in a box.
             let message = 'message: {
                 let (rarer, then) = match driver.next().await {
                     Event::Message(message) => break 'message message,
@@ -78,16 +78,16 @@ where
     }
 }
 
-/// What comes after an event that is not a message.
+/// What follows the handler of an event that is not a message.
 enum Then {
     GoOn,
-    /// `Close`, for this was an error.
+    /// The event was `Error`, so `Close` is next.
     Close,
-    /// Nothing, for it was `Close`.
+    /// The event was `Close`, which is the last.
     End,
 }
 
-/// Calls the handler of an event. Only messages have another way.
+/// Calls the handler of an event. The caller handles messages itself.
 fn call_rarely<'a, D, H>(
     handler: &'a H,
     session: &'a mut H::Session,
@@ -123,7 +123,7 @@ where
     Box::pin(Caught::call(handler))
 }
 
-/// Closes a connection whose session could not be made.
+/// Closes a connection whose session could not be created.
 async fn without_handlers(driver: &mut Driver) {
     loop {
         match driver.next().await {
@@ -134,10 +134,10 @@ async fn without_handlers(driver: &mut Driver) {
     }
 }
 
-/// A handler failed, which closes its connection with 1011.
+/// Closes the connection with 1011 because a handler failed.
 #[cold]
 pub(super) fn failed(driver: &mut Driver, link: &Link, error: ConnectionError) {
-    // One that passes on that its own connection is closed has not failed.
+    // `ws.send(..).await?` on a connection that has closed meanwhile is no failure.
     let is_told = |error: &ConnectionError| {
         let ConnectionError::Handler(error) = error else { return false };
         error.is::<Closed>() && !link.flags().phase().may_send()
@@ -161,7 +161,7 @@ pub(super) fn log_close(frame: &CloseFrame) {
     telemetry::closed(frame.code);
 }
 
-/// The last handlers have nobody left to tell.
+/// Logs an error of a handler that runs too late for the `error` handler.
 pub(super) fn report(done: Result<(), ConnectionError>) {
     if let Err(error) = done {
         let error: &dyn Error = &error;

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::options::Options;
 
-/// What an app and a group have in common: routes under a prefix, the context that those to
-/// come get, and the options of those that do not say otherwise.
+/// What an app and a group have in common: the routes under a prefix, the context of routes that
+/// are added next, and the default options of the routes.
 pub(super) struct Scope<D> {
     context: Arc<dyn BuildContext<D>>,
     prefix: String,
@@ -68,7 +68,7 @@ impl<D: Clone + Send + Sync + 'static> Scope<D> {
         self
     }
 
-    /// An empty one inside of this, under a further prefix.
+    /// Creates an empty scope inside this one, with a longer prefix.
     pub(super) fn inner(&self, prefix: &str) -> Self {
         Self {
             context: Arc::clone(&self.context),
@@ -78,7 +78,7 @@ impl<D: Clone + Send + Sync + 'static> Scope<D> {
         }
     }
 
-    /// Adds the routes of an inner one.
+    /// Adds the routes of an inner scope.
     pub(super) fn add<D2>(mut self, inner: Scope<D2>) -> Self {
         self.routes.extend(inner.into_routes());
         self
@@ -96,7 +96,7 @@ impl<D: Clone + Send + Sync + 'static> Scope<D> {
 }
 
 impl<D> Scope<D> {
-    /// The routes, with the options that hold for them.
+    /// The routes, with this scope's options as their defaults.
     pub(super) fn into_routes(self) -> impl Iterator<Item = DeclaredRoute> {
         let Self { routes, options, .. } = self;
         routes.into_iter().map(move |route| route.with_defaults(&options))

@@ -27,18 +27,17 @@ use crate::{
     telemetry,
 };
 
-/// A built [`App`]: it turns handshakes into connections, on any number of runtimes at once.
-/// Cheap to clone.
+/// A built [`App`], which turns handshakes into connections, on any number of runtimes at once.
+/// It is cheap to clone.
 ///
-/// Servers use it by themselves; it is what to embed in a program that accepts
-/// connections on its own. See `serve_connection`, `serve_stream` and `serve_upgraded`
-/// of each adapter.
+/// A [`Server`](crate::Server) builds it by itself. A program that accepts connections itself
+/// embeds the service with `serve_connection`, `serve_stream` or `serve_upgraded` of an adapter.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
 /// use axeom_ws::{App, Service};
 ///
-/// /// Whatever its handlers need, a built app has one type.
+/// /// The type of a service does not depend on the context of its handlers.
 /// fn app() -> Result<Service, axeom_ws::AppError> {
 ///     App::new().decorate("a value").ws("/", |route| route).build()
 /// }
@@ -54,12 +53,25 @@ struct Inner {
     limits: AdmissionLimits,
 }
 
-/// What becomes a [`Service`]: an [`App`], or one that is built already.
+/// What a [`Server`](crate::Server) can serve: an [`App`], or a [`Service`] that was built from
+/// one. Only these two implement it.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, AppError, IntoService};
+///
+/// fn check(app: impl IntoService) -> Result<(), AppError> {
+///     app.into_service().map(drop)
+/// }
+///
+/// assert!(check(App::new().ws("/chat", |route| route)).is_ok());
+/// assert!(check(App::new().ws("no slash", |route| route)).is_err());
+/// ```
 pub trait IntoService: sealed::IntoService {
-    /// The service.
+    /// Builds the service, or returns the one that is built already.
     ///
     /// # Errors
-    /// A path, option or subprotocol of the app cannot be used.
+    /// A path, option or subprotocol of the app is invalid, or two routes have the same path.
     fn into_service(self) -> Result<Service, AppError>;
 }
 
@@ -84,7 +96,7 @@ impl IntoService for Service {
     }
 }
 
-/// What holds for a client until it has a connection.
+/// The limits on clients until their handshake is accepted.
 pub(super) struct AdmissionLimits {
     pub(super) head: HeadLimits,
     pub(super) handshake_timeout: Duration,
@@ -104,11 +116,10 @@ impl Default for AdmissionLimits {
 pub(super) type Fallback =
     Arc<dyn Fn(Request<()>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
 
-/// A route as the app has it.
+/// A route as the app declares it, not yet checked.
 pub(super) struct DeclaredRoute {
     pub(super) path: String,
     pub(super) options: Options,
-    /// The subprotocols it lists.
     pub(super) protocols: Vec<String>,
     pub(super) endpoint: Arc<dyn RouteEndpoint>,
 }
@@ -120,7 +131,7 @@ impl DeclaredRoute {
     }
 }
 
-/// A route that was found to be usable.
+/// A route that was checked.
 struct ServedRoute {
     settings: Arc<Settings>,
     endpoint: Arc<dyn RouteEndpoint>,
@@ -155,23 +166,24 @@ impl Service {
         Ok(Self(Arc::new(Inner { router, fallback, connections, limits })))
     }
 
-    /// A handle to the app.
+    /// Returns a handle to the app.
     pub fn handle(&self) -> AppHandle {
         AppHandle::new(Arc::clone(&self.0.connections))
     }
 
-    /// Answers a request that was parsed elsewhere: accepts the handshake, or says what
-    /// to send instead.
+    /// Answers a request that another HTTP server has parsed: accepts the handshake (RFC 6455
+    /// §4.2), or returns the response to send instead.
     ///
-    /// Cancel safe: a connection that was not accepted leaves nothing behind.
+    /// Cancel safe: dropping the future abandons the handshake, and no connection is counted. A
+    /// derive or guard that is running is dropped.
     pub fn respond<B, P: Into<Peer>>(
         &self,
         request: Request<B>,
         peer: P,
     ) -> impl Future<Output = Answer> + Send + use<'_, B, P> {
         let peer = peer.into();
-        // What needs no waiting is done before, so that the future is small: it is part of
-        // every connection that opens.
+        // The checks that need no await come first, to keep the future small: every connection
+        // that opens holds it.
         let checked = self.check(request.map(drop), peer);
         async move {
             match checked {
@@ -204,7 +216,7 @@ impl Service {
         self.0.limits.handshake_timeout
     }
 
-    /// Checks what needs no user code.
+    /// Checks a request as far as that needs no user code.
     fn check(&self, request: Request<()>, peer: Peer) -> Checked<'_> {
         let refused = |request: Request<()>, refusal| {
             Checked::Refused(request.uri().path().to_owned(), refusal)
@@ -226,7 +238,7 @@ impl Service {
         }
     }
 
-    /// Accepts a handshake that nothing is wrong with, if the app has nothing against it.
+    /// Accepts a valid handshake, unless a derive, a guard or a limit of the app refuses it.
     async fn accept(
         &self,
         route: &ServedRoute,
@@ -245,7 +257,7 @@ impl Service {
         self.register(route, &upgrade, handshake, prepared).map_err(Refusal::into_response)
     }
 
-    /// Makes a connection of a handshake, if there is room for one.
+    /// Registers a connection for the handshake, if the limits allow one more.
     fn register(
         &self,
         route: &ServedRoute,
@@ -296,7 +308,6 @@ impl fmt::Debug for Service {
     }
 }
 
-/// Counts and logs an answer.
 fn note(answer: Answer, peer: Peer, path: &str) -> Answer {
     let status = answer.status();
     telemetry::handshake(status);
@@ -314,20 +325,19 @@ fn extend(headers: &mut HeaderMap, more: HeaderMap) {
     }
 }
 
-/// What is known of a request before any user code runs.
+/// The result of the checks that need no user code.
 enum Checked<'a> {
     Handshake { route: &'a ServedRoute, upgrade: Upgrade, handshake: Arc<Handshake> },
     NoRoute(Box<Request<()>>),
     Refused(String, Refusal),
 }
 
-/// What a route makes of a handshake that may be accepted.
+/// What a route contributes to an accepted handshake.
 pub(super) struct Prepared {
     protocol: Option<HeaderValue>,
     start: StartConnection,
 }
 
-/// Why a route does not want a handshake.
 pub(super) enum Unwanted {
     Rejected(Rejection),
     Refused(Refusal),
@@ -348,10 +358,10 @@ impl Unwanted {
     }
 }
 
-/// A route's endpoint with its context, their types erased.
+/// A route's context and endpoint, with their types erased.
 #[async_trait]
 pub(super) trait RouteEndpoint: Send + Sync {
-    /// Runs the derives, and chooses a subprotocol.
+    /// Runs the derives and guards, and chooses a subprotocol.
     async fn prepare(&self, handshake: &Arc<Handshake>) -> Result<Prepared, Unwanted>;
 }
 
@@ -390,14 +400,14 @@ where
     D: Clone + Send + Sync + 'static,
     E: Endpoint<D>,
 {
-    /// What is left to do once there is a context.
+    /// Chooses a subprotocol, and prepares the start of the connection.
     fn settle(&self, handshake: &Arc<Handshake>, data: D) -> Result<Prepared, Unwanted> {
         let offered =
             handshake::offered_protocols(&handshake.request).map_err(Unwanted::Refused)?;
         let context = Context::new(Arc::clone(handshake), data.clone());
         let chosen = self.protocols.choose(&context, &offered);
         let chosen = chosen.map_err(|()| Unwanted::Refused(Refusal::ProtocolRequired))?;
-        // It is one of the offered, which are tokens.
+        // Offered subprotocols are tokens, so this conversion does not fail.
         let protocol = chosen.and_then(|chosen| HeaderValue::try_from(chosen).ok());
         let endpoint = Arc::clone(&self.endpoint);
         let start: StartConnection = Box::new(move |connection, info| {

@@ -21,10 +21,28 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// A connection whose handler owns the loop; see [`Route::socket`](crate::Route::socket).
+/// A connection whose handler receives the events in its own loop. See
+/// [`Route::socket`](crate::Route::socket).
 ///
-/// It derefs to the [`Ws`], for everything but receiving. When the handler returns, the
-/// connection is closed with 1000, or, after an error or panic, with 1011.
+/// It derefs to [`Ws`] for everything other than receiving. When the handler returns, the
+/// connection is closed with 1000, or with 1011 after an error or panic.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, Event, HandlerResult, Socket};
+///
+/// async fn echo(mut socket: Socket) -> HandlerResult {
+///     while let Some(event) = socket.recv().await {
+///         if let Event::Message(message) = event {
+///             socket.send(message).await?;
+///         }
+///     }
+///     Ok(())
+/// }
+///
+/// let app = App::new().ws("/echo", |route| route.socket(echo));
+/// # let _ = app;
+/// ```
 pub struct Socket<D = ()> {
     ws: Ws<D>,
     inbox: Arc<Mutex<Inbox>>,
@@ -33,17 +51,18 @@ pub struct Socket<D = ()> {
 #[derive(Default)]
 struct Inbox {
     events: VecDeque<Event>,
-    /// No further event will come.
+    /// Whether the last event has been pushed.
     complete: bool,
-    /// Who waits for an event.
+    /// The waker of the task that waits for an event.
     reader: Option<Waker>,
-    /// The connection's task, when it waits for the last event to be taken.
+    /// The waker of the connection's task, while it waits for the handler to take an event.
     driver: Option<Waker>,
 }
 
 impl<D> Socket<D> {
-    /// Waits for the next event; `None` after [`Event::Close`], and when the connection was
-    /// dropped. Cancel safe: an event is taken by the call that returns it.
+    /// Waits for the next event. `None` after [`Event::Close`], or once the connection was dropped.
+    ///
+    /// Cancel safe: a future that is dropped before it completes has taken no event.
     pub async fn recv(&mut self) -> Option<Event> {
         poll_fn(|cx| {
             let mut inbox = lock(&self.inbox);
@@ -66,7 +85,7 @@ impl<D> Socket<D> {
         .await
     }
 
-    /// The handle, to keep or hand on.
+    /// The handle to the connection, to clone and use elsewhere.
     pub fn ws(&self) -> &Ws<D> {
         &self.ws
     }
@@ -86,7 +105,7 @@ impl<D> fmt::Debug for Socket<D> {
     }
 }
 
-/// Runs a connection whose handler owns the loop.
+/// Runs a connection whose handler receives the events in its own loop.
 pub(super) async fn run_socket<D, Fut>(
     mut driver: Driver,
     ws: Ws<D>,
@@ -98,7 +117,7 @@ pub(super) async fn run_socket<D, Fut>(
     let member = Arc::clone(ws.member());
     let link = member.link();
     let socket = Socket { ws, inbox: Arc::clone(&feed.0) };
-    // Called in here, so that a panic of the closure itself is caught too.
+    // `Caught::call` also catches a panic of the closure itself.
     let mut handled = pin!(Caught::call(|| handler(socket)));
     let mut has_returned = false;
 
@@ -113,7 +132,7 @@ pub(super) async fn run_socket<D, Fut>(
                     }
                 }
             }
-            // One event at a time: the next is looked for when the handler has taken the last.
+            // The next event is awaited only once the handler has taken the last one.
             if !has_returned && !driver.is_closing(link.flags()) && feed.is_waited_on(cx) {
                 driver.poll_background(cx);
                 return Poll::Pending;
@@ -132,12 +151,12 @@ pub(super) async fn run_socket<D, Fut>(
     }
 }
 
-/// Where the events of a socket come from. The handler may receive in a task of its own,
-/// which may go on when the handler has returned, and is told when the connection is dropped.
+/// The sending side of a socket's inbox. The handler may receive in another task, which can outlive
+/// the handler. Dropping this ends that task's wait.
 struct Feed(Arc<Mutex<Inbox>>);
 
 impl Feed {
-    /// Whether the handler has not taken the last event. The task is woken once it does.
+    /// Whether the handler still has to take the last event. The task is woken once it does.
     fn is_waited_on(&self, cx: &mut Context<'_>) -> bool {
         let mut inbox = lock(&self.0);
         let waits = !inbox.events.is_empty();
@@ -145,8 +164,8 @@ impl Feed {
         waits
     }
 
-    /// Hands over an event and wakes who waits for it, unless that is `this` task, which
-    /// goes on anyway.
+    /// Hands over an event, and wakes the task that waits for one. `this` is the waker of the
+    /// calling task, which polls the handler again without being woken.
     fn deliver(&self, event: Event, this: Option<&Waker>) {
         match &event {
             Event::Error(error) => log_error(error),

@@ -15,11 +15,11 @@ use crate::{
     utf8::Utf8Bytes,
 };
 
-/// A handle to one connection: send on it, close it, subscribe it, and read the
-/// context of its handshake.
+/// A handle to one connection. It sends, closes and subscribes, and gives access to the context
+/// and request of the handshake.
 ///
-/// Cheap to clone, and usable from any task or thread, also after the connection
-/// ended: then sending returns [`Closed`].
+/// It is cheap to clone, and works in any task or thread. Once the connection has ended, sending
+/// returns [`Closed`].
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -57,10 +57,10 @@ impl<D> Ws<D> {
         self.0.member.link()
     }
 
-    /// Queues a message. Over the high-water mark it waits until the peer has taken
-    /// enough; it never drops.
+    /// Queues a message. While the connection is under backpressure, or the message would exceed
+    /// the send limit, this waits until the peer has taken enough of the queue.
     ///
-    /// Cancel safe: a future dropped before it is ready has queued nothing.
+    /// Cancel safe: a future that is dropped before it completes has queued nothing.
     ///
     /// # Errors
     /// The connection is closed, or closes while this waits.
@@ -71,13 +71,13 @@ impl<D> Ws<D> {
         Sending::new(self.link(), message.into())
     }
 
-    /// Queues a message without waiting.
+    /// Queues a message without waiting, up to the send limit. An empty queue takes one message of
+    /// any size.
     ///
     /// # Errors
-    /// [`Full`](TrySendError::Full) if it does not fit the send limit (a single
-    /// message fits an empty queue whatever its size),
-    /// [`Closed`](TrySendError::Closed) if the connection is closed. Both hand the
-    /// message back.
+    /// [`Full`](TrySendError::Full) if the message would exceed the send limit, in which case
+    /// [`close_on_full`](crate::Options::close_on_full) also closes the connection, and
+    /// [`Closed`](TrySendError::Closed) if the connection is closed. Both return the message.
     pub fn try_send(&self, message: impl Into<SendMessage>) -> Result<SendStatus, TrySendError> {
         let message = message.into();
         let sent = self.link().try_send(&mut Outgoing::new(&message));
@@ -87,7 +87,9 @@ impl<D> Ws<D> {
         })
     }
 
-    /// Waits until there is no backpressure. Cancel safe.
+    /// Waits until the connection is not under backpressure.
+    ///
+    /// Cancel safe: nothing is lost when the future is dropped.
     ///
     /// # Errors
     /// The connection is closed, or closes while this waits.
@@ -95,29 +97,31 @@ impl<D> Ws<D> {
         self.link().ready().await.map_err(|_| Closed)
     }
 
-    /// Bytes queued and not yet accepted by the kernel, frame headers included.
+    /// The number of bytes that are queued and that the kernel has not accepted yet, including
+    /// frame headers.
     pub fn buffered_amount(&self) -> usize {
         self.link().buffered_amount()
     }
 
-    /// Starts the closing handshake (RFC 6455 §7.1.2), after everything that is
-    /// queued. Messages that the peer still sends are dropped. Without effect if
-    /// either side has started it already.
+    /// Starts the closing handshake (RFC 6455 §7.1.2). The close frame is sent after everything
+    /// that is queued, and messages that still arrive are dropped. This has no effect if either
+    /// side has started the closing handshake already.
     ///
-    /// A code that may not be sent becomes 1011, with [`CloseCode::NO_STATUS`] none is
-    /// sent; a reason over 123 bytes is cut at a character.
+    /// A code that must not be sent (RFC 6455 §7.4) becomes 1011, except that
+    /// [`CloseCode::NO_STATUS`] sends a close frame without a code. A reason of more than 123 bytes
+    /// is truncated at a character boundary.
     pub fn close(&self, code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) {
         self.link().close(CloseFrame::new(code, reason));
     }
 
-    /// Cuts the connection without a closing handshake; what is queued is lost, and
-    /// `close` sees 1006.
+    /// Cuts the connection without a closing handshake. Messages that are queued are lost, and
+    /// `close` gets the code 1006.
     pub fn terminate(&self) {
         self.link().cut();
     }
 
-    /// Sends a ping (RFC 6455 §5.5.2); of a payload over 125 bytes, the first 125. Not
-    /// subject to backpressure.
+    /// Queues a ping (RFC 6455 §5.5.2), regardless of backpressure. A payload of more than 125
+    /// bytes is truncated.
     ///
     /// # Errors
     /// The connection is closed.
@@ -125,23 +129,25 @@ impl<D> Ws<D> {
         if self.link().ping(&payload.into()) { Ok(()) } else { Err(Closed) }
     }
 
-    /// Whether the connection is closed, or this side's close frame is queued. The peer's
-    /// is answered once the events before it were handled, or after the close timeout if a
-    /// handler is still busy by then.
+    /// Whether the connection is closed, or this side's close frame is queued, so that nothing more
+    /// can be sent.
+    ///
+    /// The peer's close frame is answered once the handlers have handled everything before it, or
+    /// after the close timeout if a handler is still running by then. Sending works until that.
     pub fn is_closed(&self) -> bool {
         !self.link().flags().phase().may_send()
     }
 
-    /// Subscribes to a topic, exactly this name; `false` if it was already, or the
-    /// connection is closed. Subscriptions end with the connection.
+    /// Subscribes the connection to a topic, until it unsubscribes or ends. Returns `false` if it
+    /// is subscribed already, or is closed. Names are compared exactly, without wildcards.
     ///
-    /// Topics are one namespace for all routes and groups of an app: do not subscribe to a
-    /// name that the peer chooses alone, but put a prefix before it, such as `room/`.
+    /// All routes and groups of an app share one namespace of topics. If the peer chooses the name,
+    /// put a prefix such as `room/` before it, so that the peer cannot reach other topics.
     pub fn subscribe(&self, topic: impl AsRef<str>) -> bool {
         self.0.member.subscribe(topic.as_ref())
     }
 
-    /// Ends a subscription; `false` if there was none.
+    /// Ends the subscription to a topic. Returns `false` if there was none.
     pub fn unsubscribe(&self, topic: impl AsRef<str>) -> bool {
         self.0.member.unsubscribe(topic.as_ref())
     }
@@ -156,24 +162,26 @@ impl<D> Ws<D> {
         self.0.member.topics()
     }
 
-    /// Queues a message for all other subscribers of a topic, and says for how many.
-    /// This connection need not be subscribed, nor still be open. A subscriber over
-    /// its send limit misses the message.
+    /// Queues a message for all subscribers of a topic other than this connection, and returns for
+    /// how many. This never waits: a subscriber whose send limit the message would exceed misses
+    /// it, or is closed if [`close_on_full`](crate::Options::close_on_full) is set.
+    ///
+    /// This connection need not be subscribed, and may be closed.
     pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.member.publish(topic.as_ref(), &message.into())
     }
 
-    /// As [`publish`](Self::publish), to this connection too if it is subscribed.
+    /// Does what [`publish`](Self::publish) does, and includes this connection if it is subscribed.
     pub fn publish_to_all(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.member.publish_to_all(topic.as_ref(), &message.into())
     }
 
-    /// All values of the handshake; derefs to the newest.
+    /// The values of the context. The context derefs to the newest of them.
     pub fn data(&self) -> &D {
         &self.0.data
     }
 
-    /// A value of the handshake by its type: `let db: &Db = ws.get();`.
+    /// The value of the context with type `T`: `let db: &Db = ws.get();`.
     pub fn get<T, Index>(&self) -> &T
     where
         T: FoundIn<D, Index>,
@@ -181,53 +189,57 @@ impl<D> Ws<D> {
         T::found_in(&self.0.data)
     }
 
-    /// A parameter of the route's path, decoded. The tail that a `*` matched has the name
-    /// `*`. Every parameter of the route has a value, if only an empty one for the tail; a
-    /// name that the route does not have gives an empty text too, and is logged as an error.
+    /// The percent-decoded value of a parameter in the route's path. The name `*` gives the tail
+    /// that a `*` segment matched, which may be empty.
+    ///
+    /// A name that the route does not have gives an empty string, and is logged as an error.
     pub fn param(&self, name: &str) -> &str {
         self.0.request.params().get(name)
     }
 
-    /// The parameters of the route's path, by name, in the order of the path.
+    /// The names and values of the parameters in the route's path, in the order of the path.
     pub fn params(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.request.params().iter()
     }
 
-    /// The first value of a query parameter, decoded; `None` if it is missing or not text.
+    /// The first value of a query parameter, form-decoded. `None` if the parameter is missing or
+    /// its value is not UTF-8.
     pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
         self.0.request.query(name)
     }
 
-    /// The first value of a header of the handshake request, in any case; `None` if it
-    /// is missing or not text, or only served the handshake itself (`Connection`,
-    /// `Upgrade`, `Sec-WebSocket-Key`, `-Version` and `-Extensions`).
+    /// The first value of a header of the handshake request, whose name may be in any case. `None`
+    /// if the header is missing or its value is not UTF-8.
+    ///
+    /// Headers that are of no use after the handshake are not kept: `Connection`, `Upgrade`,
+    /// `Sec-WebSocket-Key`, `Sec-WebSocket-Version` and `Sec-WebSocket-Extensions`.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.0.request.header(name)
     }
 
-    /// The first cookie of this name that the client sent (RFC 6265 §5.4); `None` if it is
-    /// missing or not text.
+    /// The value of the first cookie with this name (RFC 6265 §5.4). `None` if the cookie is
+    /// missing or its value is not UTF-8.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.0.request.cookie(name)
     }
 
     /// The URI of the handshake request.
     pub fn uri(&self) -> Uri {
-        // It was one when the handshake was accepted.
+        // This was a URI when the handshake was accepted, so it parses.
         self.0.request.uri().parse().unwrap_or_default()
     }
 
-    /// The subprotocol that was chosen.
+    /// The subprotocol that was chosen (RFC 6455 §1.9), if any.
     pub fn protocol(&self) -> Option<&str> {
         self.0.request.protocol()
     }
 
-    /// Who is on the other end.
+    /// The client's address, as far as the transport knows it.
     pub fn peer(&self) -> Peer {
         self.0.request.peer()
     }
 
-    /// The connection's id, unique within the process.
+    /// The connection's id, which is unique within the process.
     pub fn id(&self) -> ConnectionId {
         self.link().id()
     }

@@ -3,8 +3,8 @@ use std::{fmt, sync::Arc};
 use super::Connections;
 use crate::message::SendMessage;
 
-/// A handle to a whole app, from wherever it is served: publish to its connections,
-/// count them, shut it down. Cheap to clone.
+/// A handle to an app, on all servers and runtimes that serve it. It publishes to the app's
+/// connections, counts them, and shuts the app down. It is cheap to clone.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -22,24 +22,26 @@ impl AppHandle {
         Self(connections)
     }
 
-    /// Queues a message for all subscribers of a topic, and says for how many. A
-    /// subscriber over its send limit misses it.
+    /// Queues a message for all subscribers of a topic, and returns for how many. This never waits:
+    /// a subscriber whose send limit the message would exceed misses it, or is closed if
+    /// [`close_on_full`](crate::Options::close_on_full) is set.
     pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.topics.publish(topic.as_ref(), &message.into(), None)
     }
 
-    /// How many connections subscribe to a topic.
+    /// The number of connections that are subscribed to a topic.
     pub fn subscriber_count(&self, topic: impl AsRef<str>) -> usize {
         self.0.topics.subscriber_count(topic.as_ref())
     }
 
-    /// How many connections are open.
+    /// The number of connections whose handshake was accepted and that have not ended.
     pub fn connections(&self) -> usize {
         self.0.count()
     }
 
-    /// Begins the shutdown: new handshakes get 503, every connection is closed with
-    /// 1001, and servers stop accepting and end within their grace period.
+    /// Starts the shutdown, without waiting for it. New handshakes are answered with 503, every
+    /// connection is closed with 1001, and the app's servers stop accepting and end within their
+    /// [grace period](crate::Serve::grace_period). It cannot be undone.
     pub fn shutdown(&self) {
         self.0.shut_down();
     }

@@ -1,4 +1,4 @@
-//! Connections that come and go while the app shuts down.
+//! Models connections that start and end while the app shuts down.
 
 use std::{net::Ipv4Addr, sync::Arc};
 

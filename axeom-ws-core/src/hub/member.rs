@@ -3,7 +3,7 @@ use std::{fmt, net::IpAddr, ops::Deref, sync::Arc};
 use super::{Connections, topics::Subscriptions};
 use crate::{link::Link, message::SendMessage, runtime::Alarmed, telemetry};
 
-/// A connection as its app knows it, for as long as anyone has a handle to it.
+/// The app's view of a connection. It lives until the last handle to the connection is dropped.
 pub(crate) struct Member {
     link: Link,
     connections: Arc<Connections>,
@@ -20,12 +20,12 @@ impl Member {
         &self.link
     }
 
-    /// `false` if it was subscribed already, or the connection is ending.
+    /// Returns `false` if the connection is subscribed already, or is ending.
     pub(crate) fn subscribe(self: &Arc<Self>, topic: &str) -> bool {
         self.connections.topics.subscribe(self, topic)
     }
 
-    /// `false` if it was not subscribed.
+    /// Returns `false` if the connection was not subscribed.
     pub(crate) fn unsubscribe(&self, topic: &str) -> bool {
         self.connections.topics.unsubscribe(self, topic)
     }
@@ -34,17 +34,16 @@ impl Member {
         self.subscriptions.contains(topic)
     }
 
-    /// The topics it is subscribed to.
     pub(crate) fn topics(&self) -> Vec<String> {
         self.subscriptions.names()
     }
 
-    /// Queues a message for all subscribers of a topic but this one; how many took it.
+    /// Queues a message for all subscribers of a topic except this one. Returns how many took it.
     pub(crate) fn publish(&self, topic: &str, message: &SendMessage) -> usize {
         self.connections.topics.publish(topic, message, Some(self))
     }
 
-    /// The same, to this one too.
+    /// As [`publish`](Self::publish), but including this one.
     pub(crate) fn publish_to_all(&self, topic: &str, message: &SendMessage) -> usize {
         self.connections.topics.publish(topic, message, None)
     }
@@ -62,11 +61,11 @@ impl fmt::Debug for Member {
     }
 }
 
-/// A connection's place in its app and in topics; given up when dropped, however the
-/// connection ends.
+/// Keeps a connection registered with its app and topics. Dropping it ends the registration,
+/// however the connection ends.
 pub(crate) struct Registration {
     member: Arc<Member>,
-    /// The address it is counted for.
+    /// The address whose connections this one is counted among, if they are limited.
     counted: Option<Box<IpAddr>>,
 }
 
@@ -79,7 +78,7 @@ impl Registration {
         &self.member
     }
 
-    /// The connection subscribes to nothing any more.
+    /// Ends all subscriptions of the connection.
     pub(crate) fn leave_topics(&self) {
         self.member.connections.topics.leave_all(&self.member);
     }

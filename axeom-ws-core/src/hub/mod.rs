@@ -1,4 +1,4 @@
-//! The connections of an app: who there is, who listens to what, and the end of them all.
+//! The connections of an app: their registry, their topics, and the app's shutdown.
 
 mod handle;
 #[cfg(all(test, loom))]
@@ -29,7 +29,7 @@ use crate::{
     telemetry,
 };
 
-/// What the connections of an app have in common.
+/// The state that all connections of an app share.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     topics: Topics,
@@ -42,11 +42,11 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 struct Registered {
     members: HashMap<ConnectionId, Arc<Member>, RandomState>,
-    /// How many each address has; kept only while that is limited.
+    /// The number of connections per address, counted only if it is limited.
     per_ip: HashMap<IpAddr, usize>,
 }
 
-/// How many connections an app may have.
+/// How many connections an app may have at a time. `None` is no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Capacity {
     pub(crate) all: Option<usize>,
@@ -54,7 +54,7 @@ pub(crate) struct Capacity {
 }
 
 impl Connections {
-    /// Counts a connection in, unless there are enough or the app shuts down.
+    /// Registers a connection, unless a limit is reached or the app is shutting down.
     pub(crate) fn register(
         self: &Arc<Self>,
         link: Link,
@@ -63,7 +63,8 @@ impl Connections {
     ) -> Result<Registration, Refusal> {
         let member = Arc::new(Member::new(link, Arc::clone(self)));
         let mut registered = lock(&self.registered);
-        // Looked at under the lock that `shut_down` goes over the connections with.
+        // `shut_down` sets this under the same lock, so it closes every connection registered
+        // before.
         if self.is_stopping() {
             return Err(Refusal::ShuttingDown);
         }
@@ -72,7 +73,7 @@ impl Connections {
         }
         let mut counted = None;
         if let Some((most, ip)) = capacity.per_ip.zip(ip) {
-            // One client is one address, however it is spelled.
+            // An IPv4 address and its IPv4-mapped IPv6 form are the same client.
             let ip = ip.to_canonical();
             let count = registered.per_ip.get(&ip).copied().unwrap_or(0);
             if count >= most {
@@ -87,7 +88,6 @@ impl Connections {
         Ok(Registration::new(member, counted))
     }
 
-    /// Counts a connection out.
     fn unregister(&self, id: ConnectionId, counted: Option<Box<IpAddr>>) {
         let mut registered = lock(&self.registered);
         let member = registered.members.remove(&id);
@@ -98,7 +98,7 @@ impl Connections {
             }
         }
         drop(registered);
-        // What it holds is given up without the lock.
+        // This may be the last handle: what it owns is dropped without the lock.
         drop(member);
     }
 
@@ -106,7 +106,7 @@ impl Connections {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Waits for the shutdown to begin.
+    /// Waits until the shutdown starts.
     pub(crate) async fn stopping(&self) {
         while !self.is_stopping() {
             let listener = self.stop.listen();
@@ -116,7 +116,7 @@ impl Connections {
         }
     }
 
-    /// Closes every connection, and lets no further one in.
+    /// Refuses further connections, and closes those that exist.
     pub(crate) fn shut_down(&self) {
         let members: Vec<_> = {
             let registered = lock(&self.registered);
@@ -129,7 +129,7 @@ impl Connections {
         }
     }
 
-    /// Cuts what is still connected.
+    /// Cuts all connections that are still registered.
     pub(crate) fn cut_all(&self) {
         let members: Vec<_> = lock(&self.registered).members.values().cloned().collect();
         for member in members {
@@ -137,7 +137,6 @@ impl Connections {
         }
     }
 
-    /// How many connections there are.
     pub(crate) fn count(&self) -> usize {
         lock(&self.registered).members.len()
     }

@@ -1,7 +1,7 @@
-//! Topics, and who subscribes to them.
+//! Topics and their subscribers.
 //!
-//! Locks are taken in this order: a connection's subscriptions, a shard, a topic's
-//! subscribers, the state of one link.
+//! Locks are taken in this order: a connection's subscriptions, a shard, a topic's subscribers,
+//! the state of a link.
 
 #[cfg(all(test, loom))]
 #[path = "topics_loom_model.rs"]
@@ -21,7 +21,7 @@ use crate::{
     telemetry,
 };
 
-/// Who subscribes to what. A topic exists while it has subscribers.
+/// All topics of an app. A topic exists while it has subscribers.
 #[derive(Debug)]
 pub(super) struct Topics {
     shards: Box<[Mutex<Shard>]>,
@@ -36,14 +36,14 @@ struct Topic {
     subscribers: Mutex<Slab<Arc<Member>>>,
 }
 
-/// The topics of one connection; nothing is allocated for one without any.
+/// The topics of one connection. Without any, nothing is allocated.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions(Mutex<Option<Box<Places>>>);
 
-/// Topics by name, and the place among the subscribers of each.
+/// Topics by name, and the connection's place among the subscribers of each.
 type Places = HashMap<Arc<str>, (Arc<Topic>, usize), RandomState>;
 
-/// Enough that threads on different topics seldom meet.
+/// Enough shards that threads with different topics seldom contend for one.
 const SHARDS: usize = 16;
 
 impl Default for Topics {
@@ -55,10 +55,10 @@ impl Default for Topics {
 }
 
 impl Topics {
-    /// `false` if it was subscribed already, or the connection is ending.
+    /// Returns `false` if the connection is subscribed already, or is ending.
     pub(super) fn subscribe(&self, member: &Arc<Member>, topic: &str) -> bool {
         let mut own = lock(&member.subscriptions.0);
-        // Asked under the lock that `leave_all` takes once the connection is ending.
+        // Checked under the lock that `leave_all` takes later, so that it misses no topic.
         if !member.link().flags().is_open() {
             return false;
         }
@@ -80,7 +80,7 @@ impl Topics {
         true
     }
 
-    /// `false` if it was not subscribed.
+    /// Returns `false` if the connection was not subscribed.
     pub(super) fn unsubscribe(&self, member: &Member, topic: &str) -> bool {
         let mut own = lock(&member.subscriptions.0);
         let Some((topic, place)) = own.as_mut().and_then(|own| own.remove(topic)) else {
@@ -90,7 +90,8 @@ impl Topics {
         true
     }
 
-    /// The connection is ending: it leaves everything, and can subscribe to nothing again.
+    /// Ends all subscriptions of a connection that is no longer open, and so cannot subscribe
+    /// again.
     pub(super) fn leave_all(&self, member: &Member) {
         let own = lock(&member.subscriptions.0).take();
         for (topic, place) in own.into_iter().flat_map(|own| own.into_values()) {
@@ -98,7 +99,7 @@ impl Topics {
         }
     }
 
-    /// Queues a message for all subscribers but `except`; how many took it.
+    /// Queues a message for all subscribers except `except`. Returns how many took it.
     pub(super) fn publish(
         &self,
         topic: &str,
@@ -148,7 +149,7 @@ impl Topics {
             shard.remove(&topic.name);
         }
         drop((subscribers, shard));
-        // What it holds is given up without the locks.
+        // This may be the last handle: what it owns is dropped without the locks.
         drop(left);
     }
 

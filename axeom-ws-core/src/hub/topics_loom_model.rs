@@ -1,4 +1,4 @@
-//! Topics that several threads join, leave and publish to.
+//! Models threads that subscribe to, unsubscribe from and publish to the same topics.
 
 use loom::thread;
 
@@ -20,7 +20,7 @@ fn who_has_subscribed_gets_what_is_published_then() {
             assert!(topics.publish(TOPIC, &message(), None) >= 1);
             assert!(one.link().buffered_amount() >= FRAME);
         });
-        // It may take the topic away with it.
+        // If this is the last subscriber, it removes the topic.
         let going = spawn(&topics, &other, |topics, other| {
             assert!(topics.subscribe(other, TOPIC));
             assert!(topics.unsubscribe(other, TOPIC));
@@ -72,7 +72,7 @@ fn nobody_stays_behind() {
         join([ending, passing]);
         assert!(!topics.subscribe(&one, TOPIC));
         assert!(!one.is_subscribed(TOPIC));
-        // And no topic is there without members.
+        // No topic remains without subscribers.
         assert!(topics.shards.iter().all(|shard| lock(shard).is_empty()));
     });
 }
@@ -93,8 +93,8 @@ fn handles_of_one_connection_agree() {
     });
 }
 
-/// Each takes its locks in the order that is written down above; one that did not would
-/// meet another that holds what it waits for.
+/// All operations take their locks in the order that `topics` documents. Otherwise some
+/// interleaving of these would deadlock.
 #[test]
 fn nobody_waits_for_each_other() {
     explore_all(|| {

@@ -1,4 +1,4 @@
-//! The tasks of a server that ends, and their deadlines.
+//! Models the tasks of a server that ends, and the deadlines of connections.
 
 use std::{
     future::{Future, pending, poll_fn, ready},
@@ -77,7 +77,7 @@ fn a_connection_ends_with_its_server_however_far_its_handshake_is() {
             })
         };
         tasks.abort_all();
-        // It hangs unless it hears of it one way or the other.
+        // This hangs unless the task is aborted, either while opening or through its link.
         connecting.join().unwrap();
     });
 }
@@ -97,7 +97,7 @@ fn every_deadline_that_passes_is_noticed() {
                 }
             })
         };
-        // The stages of a driver: it sees, it looks at its deadlines, it parks.
+        // The stages of a driver: it loads the flags, checks its deadlines, and parks.
         block_on(poll_fn(|cx| {
             let link = member.link();
             link.unpark();
@@ -107,7 +107,7 @@ fn every_deadline_that_passes_is_noticed() {
                     if passed.load(Ordering::SeqCst) == 2 {
                         return Poll::Ready(());
                     }
-                    // One more is on its way, and must not be taken for one that was seen.
+                    // The second deadline is still to pass, and must not be lost with the first.
                 }
                 if link.park(cx.waker(), true, seen.phase(), true) {
                     return Poll::Pending;
@@ -139,7 +139,7 @@ fn a_nearer_deadline_is_looked_at() {
     });
 }
 
-/// A clock that goes on whenever it is looked at, so that no sleep takes long.
+/// A clock that advances whenever it is read, and whose sleeps complete at once.
 struct Steps {
     start: Instant,
     looks: std::sync::atomic::AtomicU32,

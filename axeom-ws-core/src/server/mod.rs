@@ -1,4 +1,4 @@
-//! A server: its accept loop, the opening of its connections, their tasks, and the shutdown.
+//! The server: its accept loop, opening connections, their tasks, and the shutdown.
 
 #[cfg(all(test, loom))]
 mod loom_model;
@@ -25,11 +25,26 @@ use crate::{
     runtime::{Clock, Listener, Runtime, Timers, within},
 };
 
-/// Binds to an address and serves an app, until it is shut down: what `serve` of each adapter
-/// does.
+/// Binds to an address, and serves an app there until [`AppHandle::shutdown`] is called. The
+/// `serve` function of each adapter calls this.
+///
+/// Dropping the future ends the server at once, as with [`Serve`].
+///
+/// ```no_run
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, Runtime, ServeError};
+///
+/// # async fn example<R: Runtime + Default>() -> Result<(), ServeError> {
+/// let app = App::new().ws("/", |route| route);
+/// axeom_ws::serve::<R>(app, "127.0.0.1:3000").await
+/// # }
+/// ```
 ///
 /// # Errors
-/// The app cannot be built, or the address not bound.
+/// [`ServeError::Bind`] if the address cannot be bound, and [`ServeError::App`] if the app cannot
+/// be built.
+///
+/// [`AppHandle::shutdown`]: crate::AppHandle::shutdown
 pub async fn serve<R: Runtime + Default>(
     app: impl IntoService,
     addr: impl ToSocketAddrs + fmt::Debug,
@@ -37,7 +52,7 @@ pub async fn serve<R: Runtime + Default>(
     Server::<R>::bind(addr).await?.serve(app).await
 }
 
-/// A bound socket that is about to serve an app.
+/// A listening socket that is ready to serve an app.
 ///
 /// ```no_run
 /// # use axeom_ws_core as axeom_ws;
@@ -56,11 +71,10 @@ pub struct Server<R: Runtime> {
 }
 
 impl<R: Runtime> Server<R> {
-    /// Binds to the first address that works, on the runtime this is called in. A host
-    /// name is looked up on the calling thread.
+    /// Binds to an address, on the default value of the runtime. See [`bind_on`](Self::bind_on).
     ///
     /// # Errors
-    /// What the operating system says, with the address that cannot be bound.
+    /// [`ServeError::Bind`] if no address can be bound.
     pub async fn bind(addr: impl ToSocketAddrs + fmt::Debug) -> Result<Self, ServeError>
     where
         R: Default,
@@ -68,10 +82,13 @@ impl<R: Runtime> Server<R> {
         Self::bind_on(R::default(), addr).await
     }
 
-    /// Binds to the first address that works, on a given runtime.
+    /// Binds to an address, on a given runtime. If `addr` resolves to several addresses, the first
+    /// that can be bound is used. A host name is resolved on the calling thread, which blocks it.
+    ///
+    /// Cancel safe: dropping the future leaves no socket bound.
     ///
     /// # Errors
-    /// What the operating system says, with the address that cannot be bound.
+    /// [`ServeError::Bind`] if no address can be bound. It has the error for the last one.
     pub async fn bind_on(
         runtime: R,
         addr: impl ToSocketAddrs + fmt::Debug,
@@ -96,13 +113,16 @@ impl<R: Runtime> Server<R> {
         Err(last)
     }
 
-    /// The address this listens at, with the real port.
+    /// The address that the server listens on, with the actual port if it was bound to port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Serves an [`App`](crate::App), or a [`Service`] that it was built to; await what this
-    /// returns.
+    /// Serves an [`App`](crate::App), or the [`Service`] built from one, once the returned
+    /// [`Serve`] is awaited.
+    ///
+    /// # Errors
+    /// Awaiting it fails with [`ServeError::App`] if the app cannot be built.
     pub fn serve(self, app: impl IntoService) -> Serve<R> {
         Serve {
             server: self,
@@ -119,10 +139,29 @@ impl<R: Runtime> fmt::Debug for Server<R> {
     }
 }
 
-/// A server that serves once it is awaited, until it is shut down.
+/// A server that runs when it is awaited, and completes after a shutdown.
 ///
-/// Dropping the future ends the server at once: every connection is cut, and no task
-/// stays behind.
+/// Dropping the future ends the server at once: every connection is cut without its `close`
+/// handler, and no task remains.
+///
+/// ```no_run
+/// # use axeom_ws_core as axeom_ws;
+/// use std::time::Duration;
+///
+/// use axeom_ws::{App, Runtime, ServeError, Server};
+///
+/// # async fn example<R: Runtime + Default>(
+/// #     app: App,
+/// #     ctrl_c: impl Future<Output = ()> + Send + 'static,
+/// # ) -> Result<(), ServeError> {
+/// Server::<R>::bind("127.0.0.1:3000")
+///     .await?
+///     .serve(app)
+///     .with_graceful_shutdown(ctrl_c)
+///     .grace_period(Duration::from_secs(30))
+///     .await
+/// # }
+/// ```
 #[must_use = "a server does nothing until it is awaited"]
 pub struct Serve<R: Runtime> {
     server: Server<R>,
@@ -132,9 +171,12 @@ pub struct Serve<R: Runtime> {
 }
 
 impl<R: Runtime> Serve<R> {
-    /// Shuts down when `signal` completes: accepts no more connections, closes every one
-    /// with 1001, waits for them up to the grace period, and cuts what is left.
-    /// [`ServerHandle::shutdown`](crate::AppHandle::shutdown) does the same.
+    /// Shuts the app down when `signal` completes. Default: never.
+    ///
+    /// The server stops accepting and closes every connection with 1001. It cuts those that remain
+    /// after the grace period, and gives their handlers one more second to return.
+    /// [`AppHandle::shutdown`](crate::AppHandle::shutdown) does the same, for all servers of the
+    /// app at once.
     pub fn with_graceful_shutdown(
         mut self,
         signal: impl Future<Output = ()> + Send + 'static,
@@ -143,7 +185,7 @@ impl<R: Runtime> Serve<R> {
         self
     }
 
-    /// How long connections have to close when the server shuts down. Default 10 s.
+    /// Sets how long connections may take to close during a shutdown. Default: 10 s.
     pub fn grace_period(mut self, period: Duration) -> Self {
         self.grace_period = period;
         self
@@ -165,7 +207,7 @@ impl<R: Runtime> Serve<R> {
 
         let serving = async {
             {
-                // Owns the listener, which is closed when this ends.
+                // `accepting` owns the listener, which is closed at the end of this block.
                 let accepting = pin!(accept(&runtime, listener, &service, &tasks));
                 let stopping = pin!(service.connections().stopping());
                 select(accepting, select(signal, stopping)).await;
@@ -184,10 +226,10 @@ impl<R: Runtime> Serve<R> {
     }
 }
 
-/// How long handlers have to end once their connections were cut.
+/// How long handlers may take to return once their connections were cut.
 const LAST_HANDLERS: Duration = Duration::from_secs(1);
 
-/// After this long, a failed accept is tried again: descriptors may be free by then.
+/// How long to wait after a failed accept: file descriptors may be available again by then.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 impl<R: Runtime> IntoFuture for Serve<R> {
@@ -214,7 +256,7 @@ async fn accept<R: Runtime>(
     let mut accepted = 0u32;
     loop {
         accepted = accepted.wrapping_add(1);
-        // A flood of connections must not keep those that are accepted from their turn.
+        // A flood of new connections must not starve those that were accepted.
         if accepted % ACCEPTS_IN_A_ROW == 0 {
             yield_now().await;
         }
@@ -232,7 +274,7 @@ async fn accept<R: Runtime>(
     }
 }
 
-/// After this many connections in a row the other tasks of the thread have a turn.
+/// How many connections to accept before yielding to the other tasks of the thread.
 const ACCEPTS_IN_A_ROW: u32 = 32;
 
 async fn yield_now() {
@@ -247,7 +289,7 @@ async fn yield_now() {
     .await;
 }
 
-/// Whether an error of accept concerns only the connection that was to be accepted.
+/// Whether an accept error concerns only that connection, and not the listener.
 fn of_the_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -258,7 +300,7 @@ fn of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Ends a server's tasks with the server.
+/// Aborts a server's tasks when the server is dropped.
 struct AbortAll(Arc<Tasks>);
 
 impl Drop for AbortAll {

@@ -1,4 +1,4 @@
-//! The opening of a connection: its request head, and the answer.
+//! Opens a connection: reads its request head and answers it.
 
 use std::{
     future::{Future, poll_fn},
@@ -26,15 +26,15 @@ use crate::{
     telemetry,
 };
 
-/// How long, and how many bytes, a refused client may go on sending while it reads the
-/// answer.
+/// How long a refused client may keep sending, and how many bytes, before its connection is
+/// closed.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// A connection from its first byte to its last.
+/// Serves a connection from its first byte to its last.
 ///
-/// Its two parts are boxes one after the other, so that the connection does not carry
-/// the room of the handshake around.
+/// The two stages are separate boxes, so that a running connection does not hold the memory of its
+/// handshake.
 pub(super) enum ServeTransport {
     Opening(BoxFuture<'static, Option<BoxFuture<'static, ()>>>),
     Running(BoxFuture<'static, ()>),
@@ -44,8 +44,8 @@ impl Future for ServeTransport {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // Handlers' own panics are caught closer to them. Where another would end up differs
-        // from runtime to runtime.
+        // Handlers' panics are caught where they are called. What any other panic would do depends
+        // on the runtime.
         let polled = panic::catch_unwind(AssertUnwindSafe(|| self.poll_part(cx)));
         polled.unwrap_or_else(|_| {
             tracing::error!("a connection's task panicked");
@@ -55,12 +55,12 @@ impl Future for ServeTransport {
 }
 
 impl ServeTransport {
-    /// On its own.
+    /// Serves a connection without a server.
     fn alone(service: Service, clock: Clock, transport: BoxTransport, peer: Peer) -> Self {
         Self::Opening(Box::pin(open(service, clock, transport, peer, None)))
     }
 
-    /// In a server, with which it ends.
+    /// Serves a connection of a server. It ends when the server does.
     pub(super) fn in_server(
         service: Service,
         transport: BoxTransport,
@@ -88,9 +88,10 @@ impl ServeTransport {
 }
 
 impl Service {
-    /// Serves one connection whose request is not read yet, to its end.
+    /// Serves one connection until it ends, starting with its handshake request. Nothing must have
+    /// been read from `transport` before.
     ///
-    /// Dropping the future cuts the connection; `close` does not run then.
+    /// Dropping the future cuts the connection, and its `close` handler does not run.
     pub fn serve_transport<R: Runtime>(
         &self,
         runtime: R,
@@ -102,7 +103,7 @@ impl Service {
     }
 }
 
-/// Reads the request, and answers it; the connection to run, if it was accepted.
+/// Reads the request and answers it. Returns the connection to run if it was accepted.
 async fn open(
     service: Service,
     clock: Clock,
@@ -112,7 +113,7 @@ async fn open(
 ) -> Option<BoxFuture<'static, ()>> {
     let limit = service.handshake_timeout();
     let mut input = Input::default();
-    // Nothing of the head is kept while its answer is waited for.
+    // This block drops the head reader before the answer is awaited.
     let asked = {
         let reading = read_head(&service, &mut transport, &mut input);
         let reading = pin!(within(&clock, limit, reading));
@@ -151,7 +152,7 @@ async fn open(
             Some(accepted.start(timer, transport, input))
         }
         Answer::Response(response) => {
-            // Nobody will parse the rest, and the thread's buffer may still be in there.
+            // The rest is not parsed, and `input` may still hold the thread's shared buffer.
             drop(input);
             Box::pin(refuse(&mut transport, &clock, limit, response, without_body)).await;
             None
@@ -159,7 +160,7 @@ async fn open(
     }
 }
 
-/// The request head; `None` if the client left before it was complete.
+/// Reads the request head. `None` if the connection ended before the head was complete.
 async fn read_head(
     service: &Service,
     transport: &mut BoxTransport,
@@ -194,8 +195,8 @@ async fn refuse(
         poll_fn(|cx| transport.poll_close(cx)).await
     };
     if let Some(Ok(())) = within(clock, limit, sending).await {
-        // Closing with unread input would reset the connection, and the client might
-        // never see the answer.
+        // Closing a socket with unread input resets the connection, and the client might never
+        // see the answer.
         within(clock, LINGER, discard(transport)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The tasks of a server's connections: counting them, and ending them with the server.
+//! Tracks the tasks of a server's connections, so that they end with the server.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// The tasks of a server. Runtimes differ in what dropping a task's handle does, so
-/// tasks are detached, and aborted by means of our own.
+/// The tasks of a server. Runtimes differ in what dropping a task handle does, so tasks are
+/// detached, and this aborts them.
 ///
-/// A connection that is open is among the server's timers, and counts there; only those that
-/// are still opening are kept here.
+/// It stores only connections that are still opening. Open ones are registered with the server's
+/// timers.
 pub(super) struct Tasks {
     timers: Arc<Timers<Member>>,
     opening: Mutex<Slab<AbortHandle>>,
@@ -28,7 +28,7 @@ impl Tasks {
         Self { timers, opening: Mutex::default(), one_opened: Event::new() }
     }
 
-    /// Counts a task in that opens a connection.
+    /// Registers a task that opens a connection.
     pub(super) fn enter(self: &Arc<Self>) -> (OpeningTask, AbortRegistration) {
         let (handle, registration) = AbortHandle::new_pair();
         let place = lock(&self.opening).insert(handle);
@@ -41,17 +41,18 @@ impl Tasks {
         for handle in opening {
             handle.abort();
         }
-        // Whoever opens a connection meanwhile is among these, or finds its handle aborted.
+        // A task that opens its connection meanwhile is among these owners, or finds its handle
+        // aborted in `opened`.
         for member in self.timers.owners() {
             member.link().abandon();
         }
     }
 
-    /// Waits until there are no tasks.
+    /// Waits until no task is left.
     pub(super) async fn finished(&self) {
         loop {
             let (opened, ended) = (self.one_opened.listen(), self.timers.one_ended());
-            // A task that has opened its connection is among the timers before it leaves here.
+            // A task enters the timers before it leaves `opening`, so it is always in one of them.
             if lock(&self.opening).is_empty() && self.timers.is_empty() {
                 return;
             }
@@ -60,7 +61,7 @@ impl Tasks {
     }
 }
 
-/// A task that opens a connection, as its server counts it.
+/// Keeps a task registered as opening, until it is dropped.
 pub(super) struct OpeningTask {
     place: usize,
     tasks: Arc<Tasks>,
@@ -71,8 +72,8 @@ impl OpeningTask {
         &self.tasks.timers
     }
 
-    /// The connection is open: from now on its task counts by its timer, and ends through its
-    /// link.
+    /// Notes that the connection is open. From now on the returned timer keeps its task registered,
+    /// and its link aborts the task.
     pub(super) fn opened(self, member: &Arc<Member>) -> Timer<Member> {
         let timer = Timer::shared(&self.tasks.timers, member);
         let is_aborted = |handle: &AbortHandle| handle.is_aborted();
@@ -86,7 +87,7 @@ impl OpeningTask {
 impl Drop for OpeningTask {
     fn drop(&mut self) {
         let handle = lock(&self.tasks.opening).try_remove(self.place);
-        // What it holds is given up without the lock.
+        // This may be the last handle: what it owns is dropped without the lock.
         drop(handle);
         self.tasks.one_opened.notify(usize::MAX);
     }
