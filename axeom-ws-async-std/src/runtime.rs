@@ -6,6 +6,15 @@ use axeom_ws_core::Runtime;
 use crate::{Listener, Tcp};
 
 /// async-std's global executor and reactor.
+///
+/// ```no_run
+/// use axeom_ws_async_std::{Adapter, Server};
+///
+/// # async fn example(app: axeom_ws_core::App) -> Result<(), axeom_ws_core::ServeError> {
+/// let server = Server::bind_on(Adapter::default(), "127.0.0.1:3000").await?;
+/// server.serve(app).await
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Adapter;

@@ -7,10 +7,10 @@ use std::{
 use async_std::net::{TcpListener, TcpStream};
 use axeom_ws_core::{EndSending, Io, Peer};
 
-/// The transport of a TCP connection.
+/// The [`Transport`](axeom_ws_core::Transport) of a TCP connection.
 pub type Tcp = Io<TcpStream, ShutDown>;
 
-/// Ends the sending direction of a TCP connection, which its own `poll_close` does not.
+/// Ends the sending direction of a TCP connection. The stream's own `poll_close` does not.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ShutDown;
@@ -21,21 +21,21 @@ impl EndSending<TcpStream> for ShutDown {
     }
 }
 
-/// Promotes a TCP connection: sets `TCP_NODELAY`. If that fails the connection is broken, and
-/// reading it says so.
+/// Makes a TCP connection a [`Transport`](axeom_ws_core::Transport), and sets `TCP_NODELAY`. If
+/// that fails, the connection is broken, and reading from it will return the error.
 pub fn promote(stream: TcpStream) -> Tcp {
     let _ = stream.set_nodelay(true);
     Io::ending(stream)
 }
 
-/// A bound async-std socket.
+/// A listening TCP socket of async-std.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
 }
 
 impl Listener {
-    /// Promotes a socket that the program bound itself.
+    /// Wraps a socket that the program has bound.
     pub fn new(listener: TcpListener) -> Self {
         Self { listener }
     }

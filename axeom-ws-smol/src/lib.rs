@@ -1,9 +1,8 @@
-//! The smol adapter of axeom-ws: it promotes smol's own TCP sockets and runs
-//! connections on an executor of the program, or on one of its own with a thread per
-//! core.
+//! The smol adapter of axeom-ws. It uses smol's own TCP sockets, and runs connections on an
+//! executor of the program, or by default on its own with a thread per core.
 //!
-//! Use it through the `axeom-ws` package, as `axeom_ws::smol`. The other adapters
-//! have the same items, and behave the same.
+//! Programs use it as `axeom_ws::smol`, through the `axeom-ws` package. All adapters have the
+//! same functions, and behave the same.
 
 mod runtime;
 mod transport;
@@ -17,7 +16,7 @@ use async_io::Async;
 use axeom_ws_core::{Accepted, IntoService, Io, Peer, ServeError, Service};
 use futures::io::{AsyncRead, AsyncWrite};
 
-// Whose types are in the signatures here.
+// Re-exported because their types are in the signatures here.
 pub use {async_executor, async_io, futures};
 
 pub use crate::{
@@ -25,14 +24,32 @@ pub use crate::{
     transport::{Listener, ShutDown, Tcp, promote},
 };
 
-/// A server on smol.
+/// A [`Server`](axeom_ws_core::Server) on smol.
+///
+/// ```no_run
+/// # async fn example(app: axeom_ws_core::App) -> Result<(), axeom_ws_core::ServeError> {
+/// let server = axeom_ws_smol::Server::bind("127.0.0.1:3000").await?;
+/// println!("listening on {}", server.local_addr());
+/// server.serve(app).await
+/// # }
+/// ```
 pub type Server = axeom_ws_core::Server<Adapter>;
 
-/// Binds to an address and serves an [`App`](axeom_ws_core::App), or a [`Service`] that it was
-/// built to, until it is shut down.
+/// Binds to an address, and serves an [`App`](axeom_ws_core::App) or [`Service`] there until
+/// [`AppHandle::shutdown`](axeom_ws_core::AppHandle::shutdown) is called.
+///
+/// Dropping the future ends the server at once: every connection is cut without its `close`
+/// handler.
+///
+/// ```no_run
+/// # async fn example(app: axeom_ws_core::App) -> Result<(), axeom_ws_core::ServeError> {
+/// axeom_ws_smol::serve(app, "127.0.0.1:3000").await
+/// # }
+/// ```
 ///
 /// # Errors
-/// The app cannot be built, or the address not bound.
+/// [`ServeError::Bind`] if the address cannot be bound, and [`ServeError::App`] if the app cannot
+/// be built.
 pub async fn serve(
     app: impl IntoService,
     addr: impl ToSocketAddrs + Debug,
@@ -40,15 +57,29 @@ pub async fn serve(
     axeom_ws_core::serve::<Adapter>(app, addr).await
 }
 
-/// Serves a connection that the program accepted itself, before anything was read from
-/// it, to its end.
+/// Serves a TCP connection that the program accepted, until it ends. Nothing must have been read
+/// from the stream before. `TCP_NODELAY` is set on it, as [`promote`] does.
 ///
-/// The stream is promoted as the listener would: `TCP_NODELAY` is set.
+/// Dropping the future cuts the connection, and its `close` handler does not run.
+///
+/// ```no_run
+/// use axeom_ws_smol::{async_io::Async, serve_connection};
+///
+/// # async fn example(
+/// #     service: axeom_ws_core::Service,
+/// #     listener: Async<std::net::TcpListener>,
+/// # ) -> std::io::Result<()> {
+/// let (stream, peer) = listener.accept().await?;
+/// serve_connection(&service, stream, peer).await;
+/// # Ok(())
+/// # }
+/// ```
 pub async fn serve_connection(service: &Service, stream: Async<TcpStream>, peer: impl Into<Peer>) {
     service.serve_transport(Adapter::default(), promote(stream), peer).await;
 }
 
-/// As [`serve_connection`], over any other stream: TLS, a Unix socket, memory.
+/// Does what [`serve_connection`] does, over any other stream, such as TLS, a Unix socket, or a
+/// stream in memory.
 pub async fn serve_stream<T>(service: &Service, stream: T, peer: impl Into<Peer>)
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -56,10 +87,12 @@ where
     service.serve_transport(Adapter::default(), Io::new(stream), peer).await;
 }
 
-/// Runs a connection that another HTTP server upgraded, to its end.
+/// Runs a connection that another HTTP server has upgraded, until it ends.
 ///
-/// `accepted` is what [`Service::respond`] made of the request; its response must have
-/// been sent. `read_ahead` is what was read past the request head.
+/// `accepted` comes from [`Service::respond`], and its response must have been sent. `read_ahead`
+/// holds the bytes that were read past the request head.
+///
+/// Dropping the future cuts the connection, and its `close` handler does not run.
 pub async fn serve_upgraded<T>(accepted: Accepted, stream: T, read_ahead: &[u8])
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,

@@ -12,18 +12,27 @@ use axeom_ws_core::{Runtime, start_workers};
 
 use crate::{Listener, Tcp};
 
-/// smol's reactor, with an executor of the program or one of this crate.
+/// smol's reactor, with an executor of the program or of this crate.
 ///
-/// By default connections run on an executor that all default adapters share; it has a
-/// thread per core, started when the first task is spawned. (smol's global executor has
-/// a single thread.)
+/// By default, connections run on an executor that all default adapters share. It has a thread
+/// per core, because smol's global executor has only one by default. The threads are started when
+/// the first task is spawned.
+///
+/// ```no_run
+/// use axeom_ws_smol::{Adapter, Server};
+///
+/// # async fn example(app: axeom_ws_core::App) -> Result<(), axeom_ws_core::ServeError> {
+/// let server = Server::bind_on(Adapter::default(), "127.0.0.1:3000").await?;
+/// server.serve(app).await
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Adapter {
     executor: Option<Arc<Executor<'static>>>,
 }
 
 impl Adapter {
-    /// Runs connections on the program's own executor, on whatever threads run that.
+    /// Runs connections on an executor of the program, on the threads that run it.
     pub fn new(executor: Arc<Executor<'static>>) -> Self {
         Self { executor: Some(executor) }
     }
@@ -51,7 +60,7 @@ impl Runtime for Adapter {
     }
 }
 
-/// The executor of adapters that were given none.
+/// The executor of adapters that were not given one.
 fn shared() -> &'static Executor<'static> {
     static SHARED: OnceLock<Executor<'static>> = OnceLock::new();
     static STARTED: Once = Once::new();
@@ -59,7 +68,7 @@ fn shared() -> &'static Executor<'static> {
     STARTED.call_once(|| {
         let run = || async_io::block_on(executor.run(pending::<()>()));
         if let Err(error) = start_workers(run) {
-            // Tasks wait until another thread runs them.
+            // Tasks are queued, and run once something else runs the executor.
             tracing::error!(%error, "cannot start a thread for smol's tasks");
         }
     });

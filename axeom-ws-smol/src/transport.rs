@@ -7,10 +7,10 @@ use std::{
 use async_io::Async;
 use axeom_ws_core::{EndSending, Io, Peer};
 
-/// The transport of a TCP connection.
+/// The [`Transport`](axeom_ws_core::Transport) of a TCP connection.
 pub type Tcp = Io<Async<TcpStream>, ShutDown>;
 
-/// Ends the sending direction of a TCP connection, which its own `poll_close` does not.
+/// Ends the sending direction of a TCP connection. The stream's own `poll_close` does not.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ShutDown;
@@ -21,21 +21,21 @@ impl EndSending<Async<TcpStream>> for ShutDown {
     }
 }
 
-/// Promotes a TCP connection: sets `TCP_NODELAY`. If that fails the connection is broken, and
-/// reading it says so.
+/// Makes a TCP connection a [`Transport`](axeom_ws_core::Transport), and sets `TCP_NODELAY`. If
+/// that fails, the connection is broken, and reading from it will return the error.
 pub fn promote(stream: Async<TcpStream>) -> Tcp {
     let _ = stream.get_ref().set_nodelay(true);
     Io::ending(stream)
 }
 
-/// A bound smol socket.
+/// A listening TCP socket of smol.
 #[derive(Debug)]
 pub struct Listener {
     listener: Async<TcpListener>,
 }
 
 impl Listener {
-    /// Promotes a socket that the program bound itself.
+    /// Wraps a socket that the program has bound.
     pub fn new(listener: Async<TcpListener>) -> Self {
         Self { listener }
     }

@@ -10,8 +10,16 @@ use tokio::net::TcpListener;
 
 use crate::{Listener, Tcp};
 
-/// The tokio runtime that the calling task runs on, with its I/O and time drivers
-/// enabled.
+/// The tokio runtime of the calling task. Its I/O and time drivers must be enabled.
+///
+/// ```no_run
+/// use axeom_ws_tokio::{Adapter, Server};
+///
+/// # async fn example(app: axeom_ws_core::App) -> Result<(), axeom_ws_core::ServeError> {
+/// let server = Server::bind_on(Adapter::default(), "127.0.0.1:3000").await?;
+/// server.serve(app).await
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Adapter;

@@ -12,29 +12,29 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// The transport of a stream that reads and writes as tokio has it.
+/// The [`Transport`] of any stream that implements tokio's `AsyncRead` and `AsyncWrite`.
 #[derive(Debug)]
 pub struct Io<T> {
     stream: T,
 }
 
-/// The transport of a TCP connection.
+/// The [`Transport`] of a TCP connection.
 pub type Tcp = Io<TcpStream>;
 
-/// Promotes a TCP connection: sets `TCP_NODELAY`. If that fails the connection is broken, and
-/// reading it says so.
+/// Makes a TCP connection a [`Transport`], and sets `TCP_NODELAY`. If that fails, the connection is
+/// broken, and reading from it will return the error.
 pub fn promote(stream: TcpStream) -> Tcp {
     let _ = stream.set_nodelay(true);
     Io::new(stream)
 }
 
 impl<T> Io<T> {
-    /// Promotes a stream as it is.
+    /// Wraps a stream, without changing its settings.
     pub fn new(stream: T) -> Self {
         Self { stream }
     }
 
-    /// The stream.
+    /// Returns the stream.
     pub fn into_inner(self) -> T {
         self.stream
     }
@@ -54,7 +54,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Io<T> {
     ) -> Poll<io::Result<usize>> {
         let spare = buf.capacity() - buf.len();
         let mut buf = buf.limit(spare);
-        // The future holds nothing: a read that waits is asked for anew.
+        // Dropping a pending `read_buf` loses no bytes, so each poll makes a new one.
         pin!(self.stream.read_buf(&mut buf)).poll(cx)
     }
 
@@ -79,14 +79,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Io<T> {
     }
 }
 
-/// A bound tokio socket.
+/// A listening TCP socket of tokio.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
 }
 
 impl Listener {
-    /// Promotes a socket that the program bound itself.
+    /// Wraps a socket that the program has bound.
     pub fn new(listener: TcpListener) -> Self {
         Self { listener }
     }
