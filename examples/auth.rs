@@ -1,4 +1,5 @@
-//! Who may connect: a token or a session cookie, a group for admins, and which pages.
+//! Restricts who may connect: by a token or session cookie, by the page's origin, and with a
+//! group for admins.
 //!
 //! ```text
 //! cargo run --example auth
@@ -8,7 +9,7 @@
 //!     "http://127.0.0.1:3000$@"; echo; }
 //! ws /me                                             # 401, WWW-Authenticate: Bearer
 //! ws /me -H 'Authorization: Bearer ada-secret'       # 101, Set-Cookie: session=..
-//! ws /me -H 'Cookie: session=..'                     # 101, with what was set
+//! ws /me -H 'Cookie: session=..'                     # 101, with the cookie that was set
 //! ws /admin -H 'Authorization: Bearer grace-secret'  # 403, only ada is an admin
 //! ws /me -H 'Authorization: Bearer ada-secret' -H 'Origin: https://evil.example'  # 403
 //! ```
@@ -27,8 +28,8 @@ use axeom_ws::{
 
 fn main() -> Result<(), BoxError> {
     let app = App::new()
-        // Pages of this server's own host may always connect. It matters with cookies:
-        // a browser sends them along, whatever page it is that connects.
+        // Pages from this server's own host may always connect. Others must be listed, because
+        // a browser sends this server's cookies whichever page connects.
         .options(Options::new().allow_origins(["https://app.example.com"]))
         .decorate(Sessions::default())
         .derive(authenticate)
@@ -49,14 +50,15 @@ fn main() -> Result<(), BoxError> {
     support::serve(app)
 }
 
-/// Who is on the other side; handlers find it with `ws.get()`.
+/// The authenticated user of a connection.
 #[derive(Clone)]
 struct User {
     name: &'static str,
     admin: bool,
 }
 
-/// Turns down a client that is nobody; gives one that came with a token a session.
+/// Rejects clients without a valid token or session cookie, and starts a session for those with a
+/// token.
 async fn authenticate(ctx: Context<context![Sessions]>) -> Result<User, Rejection> {
     let sessions: &Sessions = ctx.get();
     let Some(token) = bearer_token(ctx.header("authorization")) else {
@@ -71,7 +73,7 @@ async fn authenticate(ctx: Context<context![Sessions]>) -> Result<User, Rejectio
     Ok(user)
 }
 
-/// Runs after `authenticate`, so there is a user to look at.
+/// Runs after `authenticate`, so the context has a [`User`].
 async fn admins_only(ctx: Context<context![User, Sessions]>) -> Result<(), Rejection> {
     let user: &User = ctx.get();
     if user.admin { Ok(()) } else { Err(Rejection::forbidden("this is for admins")) }
@@ -83,7 +85,7 @@ fn bearer_token(authorization: Option<&str>) -> Option<&str> {
     scheme.eq_ignore_ascii_case("Bearer").then_some(token.trim())
 }
 
-/// Stands for a look into a database, which would know tokens by their hash.
+/// Stands in for a database, which would store only hashes of the tokens.
 fn user_of(token: &str) -> Option<User> {
     match token {
         "ada-secret" => Some(User { name: "Ada", admin: true }),
@@ -92,13 +94,13 @@ fn user_of(token: &str) -> Option<User> {
     }
 }
 
-/// Sessions by id. A real app would let them end.
+/// Sessions by id. A real app would let them expire.
 #[derive(Default)]
 struct Sessions(Mutex<HashMap<String, User>>);
 
 impl Sessions {
     fn start(&self, user: User) -> String {
-        // Whoever knows the id is the user: it must not be guessable.
+        // The id alone authenticates the user, so it must not be guessable.
         let id = format!("{:032x}", rand::random::<u128>());
         self.lock().insert(id.clone(), user);
         id

@@ -1,5 +1,5 @@
-//! Another executor under the same app: the thread pool of `futures`, with the reactor
-//! of smol for sockets and timers.
+//! Runs an app on another executor: the thread pool of `futures`, with smol's reactor for sockets
+//! and timers.
 //!
 //! ```text
 //! cargo run --example custom_runtime --no-default-features
@@ -29,7 +29,7 @@ fn main() -> Result<(), BoxError> {
     block_on(support::serve_on(Pool(ThreadPool::new()?), app, addr, "custom"))
 }
 
-/// The runtime: where connections run, and what they wait with.
+/// The runtime, which runs connections on the pool.
 #[derive(Clone)]
 struct Pool(ThreadPool);
 
@@ -53,7 +53,7 @@ impl Runtime for Pool {
     }
 }
 
-/// Where connections come in.
+/// The listening socket.
 struct Incoming(Async<TcpListener>);
 
 impl Listener for Incoming {
@@ -61,7 +61,7 @@ impl Listener for Incoming {
 
     async fn accept(&self) -> io::Result<(Tcp, Peer)> {
         let (stream, addr) = self.0.accept().await?;
-        // If this fails the connection is broken, and reading it says so.
+        // If this fails, the connection is broken, and reading from it will return the error.
         let _ = stream.get_ref().set_nodelay(true);
         Ok((Io::ending(stream), addr.into()))
     }
@@ -71,13 +71,13 @@ impl Listener for Incoming {
     }
 }
 
-/// A connection: what reads and writes as `futures` has it, but for its end.
+/// A connection. [`Io`] adapts the `futures` traits, and [`ShutDown`] replaces their `poll_close`.
 type Tcp = Io<Async<TcpStream>, ShutDown>;
 
 struct ShutDown;
 
 impl EndSending<Async<TcpStream>> for ShutDown {
-    /// Ends the sending direction alone: the peer's close frame is still to be read.
+    /// Ends only the sending direction, because the peer's close frame may still have to be read.
     fn poll_end(stream: &mut Async<TcpStream>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(stream.get_ref().shutdown(Shutdown::Write))
     }

@@ -10,7 +10,7 @@ use axeom_ws::{App, BoxError, Options};
 
 fn main() -> Result<(), BoxError> {
     let app = App::new()
-        // Conformance suites cut 4 MiB into fragments of 64 bytes, four times the default.
+        // Conformance suites send 4 MiB in fragments of 64 bytes: four times the default limit.
         .options(Options::new().max_fragments(128 * 1024))
         .ws("/*", |route| {
             route.message(async |ws, msg| {

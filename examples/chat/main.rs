@@ -24,8 +24,8 @@ fn main() -> Result<(), BoxError> {
         .decorate(Rooms::default())
         .derive(seat)
         .ws("/chat/:room", |route| {
-            // A member who does not keep up comes back and gets the roster anew, rather
-            // than miss that someone left.
+            // A slow member is disconnected instead of missing an event: its page connects
+            // again, and gets the current list of members.
             route
                 .options(Options::new().max_message_size(16 * 1024).close_on_full(true))
                 .open(join)
@@ -36,18 +36,18 @@ fn main() -> Result<(), BoxError> {
     support::serve(app)
 }
 
-/// What a member may ask for, as JSON.
+/// What members send, as JSON.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Command {
     Say { text: String },
 }
 
-/// What a member is told, as JSON.
+/// What members receive, as JSON.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Event<'a> {
-    /// The first event: everyone in the room, the newcomer included.
+    /// The first event, with the names of everyone in the room, including the newcomer.
     Welcome {
         here: Vec<&'a str>,
     },
@@ -61,7 +61,7 @@ enum Event<'a> {
         name: &'a str,
         text: &'a str,
     },
-    /// A command that was not understood.
+    /// Answers a command that could not be parsed.
     Refused {
         why: &'a str,
     },
@@ -73,27 +73,26 @@ impl From<Event<'_>> for Message {
     }
 }
 
-/// The close code for a name that someone in the room has already. It is not a
-/// [`Rejection`], because browsers do not tell a page why a handshake was refused.
+/// The close code for a name that another member of the room has. This is not a [`Rejection`],
+/// because browsers do not tell a page why a handshake was refused.
 const NAME_TAKEN: u16 = 4409;
 
 /// The longest name of a member or room, in characters.
 const MAX_LABEL: usize = 32;
 
-/// Who takes part in what; derived from the URL.
+/// A member's name and room, derived from the URL.
 struct Seat {
     room: String,
     name: String,
 }
 
 impl Seat {
-    /// Topics are one namespace for the whole app, so a room's has a prefix.
+    /// The prefix keeps rooms apart from other topics, which share one namespace in an app.
     fn topic(&self) -> String {
         format!("room/{}", self.room)
     }
 }
 
-/// The context of a member's connection.
 type Chat = context![Seat, Rooms];
 
 async fn seat(ctx: Context<context![Rooms]>) -> Result<Seat, Rejection> {
@@ -122,8 +121,8 @@ impl Rooms {
     }
 }
 
-/// Events are published under the lock, so that everyone sees people come and go in
-/// the same order as the roster does. Publishing never waits.
+/// Publishes under the lock, so that events and the list of members agree on the order in which
+/// members come and go. Publishing never waits.
 async fn join(ws: Ws<Chat>) {
     let (seat, rooms): (&Seat, &Rooms) = (ws.get(), ws.get());
     let Seat { room, name } = seat;
@@ -155,7 +154,7 @@ async fn leave(ws: Ws<Chat>, _: CloseCode, _: Utf8Bytes) {
     let Seat { room, name } = seat;
     let mut rooms = rooms.lock();
     let Some(members) = rooms.get_mut(room) else { return };
-    // Who was turned away for the name of another must not take it along.
+    // A connection that was refused because the name is taken must not remove that name.
     if members.get(name) != Some(&ws.id()) {
         return;
     }

@@ -1,4 +1,4 @@
-//! What the examples share: the command line, and a `main` for each runtime.
+//! What the examples share: their command line, and how to start each runtime.
 #![allow(dead_code, unused_variables, reason = "not every example needs, or has, every runtime")]
 
 use std::{future::Future, net::SocketAddr, num::NonZeroUsize, thread};
@@ -6,7 +6,7 @@ use std::{future::Future, net::SocketAddr, num::NonZeroUsize, thread};
 use axeom_ws::{App, BoxError, Compression, Options, Runtime, Server};
 use futures::channel::oneshot;
 
-/// What the command line says.
+/// The arguments of the command line.
 pub(crate) struct Args {
     /// `None` if no runtime is compiled in.
     runtime: Option<&'static str>,
@@ -104,8 +104,8 @@ fn ctrl_c() -> Result<impl Future<Output = ()>, ctrlc::Error> {
     })
 }
 
-/// async-std takes the number of its threads from the environment alone, before it
-/// starts: this process replaces itself with one that has it there.
+/// async-std reads its number of threads only from the environment, so this process replaces
+/// itself with one that has the variable set.
 #[cfg(feature = "async-std")]
 fn async_std_threads(threads: NonZeroUsize) -> Result<(), BoxError> {
     const VARIABLE: &str = "ASYNC_STD_THREAD_COUNT";
