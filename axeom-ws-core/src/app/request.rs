@@ -50,7 +50,7 @@ impl HeaderLines {
         let kept = || {
             headers
                 .iter()
-                .filter(|(name, _)| !is_of_the_handshake(name))
+                .filter(|(name, _)| !serves_the_handshake_alone(name))
                 .map(|(name, value)| (name.as_str(), value.as_bytes()))
         };
         let all = || first.iter().map(|(name, value)| (*name, value.as_bytes())).chain(kept());
@@ -91,7 +91,7 @@ impl HeaderLines {
 }
 
 /// Whether a header is of no use once the handshake is over.
-fn is_of_the_handshake(name: &HeaderName) -> bool {
+fn serves_the_handshake_alone(name: &HeaderName) -> bool {
     [CONNECTION, UPGRADE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, SEC_WEBSOCKET_EXTENSIONS]
         .contains(name)
 }

@@ -138,11 +138,11 @@ async fn without_handlers(driver: &mut Driver) {
 #[cold]
 pub(super) fn failed(driver: &mut Driver, link: &Link, error: ConnectionError) {
     // `ws.send(..).await?` on a connection that has closed meanwhile is no failure.
-    let is_told = |error: &ConnectionError| {
+    let is_own_close = |error: &ConnectionError| {
         let ConnectionError::Handler(error) = error else { return false };
         error.is::<Closed>() && !link.flags().phase().may_send()
     };
-    if !is_told(&error) {
+    if !is_own_close(&error) {
         driver.fail(error);
     }
 }

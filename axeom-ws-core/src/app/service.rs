@@ -190,15 +190,15 @@ impl Service {
                 Checked::Handshake { route, upgrade, handshake } => {
                     let accepted = self.accept(route, upgrade, &handshake).await;
                     let answer = accepted.map_or_else(Answer::Response, Answer::Upgrade);
-                    note(answer, peer, handshake.request.uri().path())
+                    note_answer(answer, peer, handshake.request.uri().path())
                 }
                 Checked::NoRoute(request) => {
                     let path = request.uri().path().to_owned();
                     let response = Box::pin(self.fall_back(*request)).await;
-                    note(Answer::Response(response), peer, &path)
+                    note_answer(Answer::Response(response), peer, &path)
                 }
                 Checked::Refused(path, refusal) => {
-                    note(Answer::Response(refusal.into_response()), peer, &path)
+                    note_answer(Answer::Response(refusal.into_response()), peer, &path)
                 }
             }
         }
@@ -308,7 +308,7 @@ impl fmt::Debug for Service {
     }
 }
 
-fn note(answer: Answer, peer: Peer, path: &str) -> Answer {
+fn note_answer(answer: Answer, peer: Peer, path: &str) -> Answer {
     let status = answer.status();
     telemetry::handshake(status);
     tracing::debug!(%peer, path, %status, "handshake answered");
@@ -338,12 +338,12 @@ pub(super) struct Prepared {
     start: StartConnection,
 }
 
-pub(super) enum Unwanted {
+pub(super) enum TurnedDown {
     Rejected(Rejection),
     Refused(Refusal),
 }
 
-impl Unwanted {
+impl TurnedDown {
     fn into_response(self, handshake: &Handshake) -> Response<Bytes> {
         match self {
             Self::Refused(refusal) => refusal.into_response(),
@@ -362,7 +362,7 @@ impl Unwanted {
 #[async_trait]
 pub(super) trait RouteEndpoint: Send + Sync {
     /// Runs the derives and guards, and chooses a subprotocol.
-    async fn prepare(&self, handshake: &Arc<Handshake>) -> Result<Prepared, Unwanted>;
+    async fn prepare(&self, handshake: &Arc<Handshake>) -> Result<Prepared, TurnedDown>;
 }
 
 pub(super) struct ContextAndEndpoint<D, E> {
@@ -387,10 +387,10 @@ where
     D: Clone + Send + Sync + 'static,
     E: Endpoint<D>,
 {
-    async fn prepare(&self, handshake: &Arc<Handshake>) -> Result<Prepared, Unwanted> {
+    async fn prepare(&self, handshake: &Arc<Handshake>) -> Result<Prepared, TurnedDown> {
         match self.context.build(handshake).await {
-            Ok(data) => self.settle(handshake, data),
-            Err(rejection) => Err(Unwanted::Rejected(rejection)),
+            Ok(data) => self.finish(handshake, data),
+            Err(rejection) => Err(TurnedDown::Rejected(rejection)),
         }
     }
 }
@@ -401,12 +401,12 @@ where
     E: Endpoint<D>,
 {
     /// Chooses a subprotocol, and prepares the start of the connection.
-    fn settle(&self, handshake: &Arc<Handshake>, data: D) -> Result<Prepared, Unwanted> {
+    fn finish(&self, handshake: &Arc<Handshake>, data: D) -> Result<Prepared, TurnedDown> {
         let offered =
-            handshake::offered_protocols(&handshake.request).map_err(Unwanted::Refused)?;
+            handshake::offered_protocols(&handshake.request).map_err(TurnedDown::Refused)?;
         let context = Context::new(Arc::clone(handshake), data.clone());
         let chosen = self.protocols.choose(&context, &offered);
-        let chosen = chosen.map_err(|()| Unwanted::Refused(Refusal::ProtocolRequired))?;
+        let chosen = chosen.map_err(|()| TurnedDown::Refused(Refusal::ProtocolRequired))?;
         // Offered subprotocols are tokens, so this conversion does not fail.
         let protocol = chosen.and_then(|chosen| HeaderValue::try_from(chosen).ok());
         let endpoint = Arc::clone(&self.endpoint);

@@ -133,7 +133,7 @@ pub(super) async fn run_socket<D, Fut>(
                 }
             }
             // The next event is awaited only once the handler has taken the last one.
-            if !has_returned && !driver.is_closing(link.flags()) && feed.is_waited_on(cx) {
+            if !has_returned && !driver.is_closing(link.flags()) && feed.holds_an_event(cx) {
                 driver.poll_background(cx);
                 return Poll::Pending;
             }
@@ -157,7 +157,7 @@ struct Feed(Arc<Mutex<Inbox>>);
 
 impl Feed {
     /// Whether the handler still has to take the last event. The task is woken once it does.
-    fn is_waited_on(&self, cx: &mut Context<'_>) -> bool {
+    fn holds_an_event(&self, cx: &mut Context<'_>) -> bool {
         let mut inbox = lock(&self.0);
         let waits = !inbox.events.is_empty();
         inbox.driver = waits.then(|| cx.waker().clone());

@@ -16,7 +16,7 @@ fn register(all: &Arc<Connections>, capacity: Capacity) -> Result<Registration, 
     all.register(link(&Options::new()), Some(Ipv4Addr::LOCALHOST.into()), capacity)
 }
 
-fn is_told(registration: &Registration) -> bool {
+fn is_closed_with_1001(registration: &Registration) -> bool {
     registration.close_frame().code == CloseCode::GOING_AWAY
 }
 
@@ -31,9 +31,9 @@ fn a_shutdown_closes_or_refuses_every_connection() {
         });
         AppHandle::new(Arc::clone(&all)).shutdown();
         assert!(register(&all, UNLIMITED).is_err());
-        assert!(is_told(&before));
+        assert!(is_closed_with_1001(&before));
         for registered in meanwhile.map(|thread| thread.join().unwrap()).iter().flatten() {
-            assert!(is_told(registered));
+            assert!(is_closed_with_1001(registered));
         }
     });
 }

@@ -265,7 +265,7 @@ async fn accept<R: Runtime>(
                 let (service, transport) = (service.clone(), Box::new(transport));
                 runtime.spawn(ServeTransport::in_server(service, transport, peer, tasks));
             }
-            Err(error) if of_the_connection(&error) => {}
+            Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 tracing::error!(%error, "cannot accept a connection");
                 runtime.sleep(ACCEPT_AGAIN).await;
@@ -290,7 +290,7 @@ async fn yield_now() {
 }
 
 /// Whether an accept error concerns only that connection, and not the listener.
-fn of_the_connection(error: &io::Error) -> bool {
+fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

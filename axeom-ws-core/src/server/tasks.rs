@@ -20,12 +20,12 @@ use crate::{
 pub(super) struct Tasks {
     timers: Arc<Timers<Member>>,
     opening: Mutex<Slab<AbortHandle>>,
-    one_opened: Event,
+    one_left: Event,
 }
 
 impl Tasks {
     pub(super) fn new(timers: Arc<Timers<Member>>) -> Self {
-        Self { timers, opening: Mutex::default(), one_opened: Event::new() }
+        Self { timers, opening: Mutex::default(), one_left: Event::new() }
     }
 
     /// Registers a task that opens a connection.
@@ -51,7 +51,7 @@ impl Tasks {
     /// Waits until no task is left.
     pub(super) async fn finished(&self) {
         loop {
-            let (opened, ended) = (self.one_opened.listen(), self.timers.one_ended());
+            let (opened, ended) = (self.one_left.listen(), self.timers.one_ended());
             // A task enters the timers before it leaves `opening`, so it is always in one of them.
             if lock(&self.opening).is_empty() && self.timers.is_empty() {
                 return;
@@ -89,6 +89,6 @@ impl Drop for OpeningTask {
         let handle = lock(&self.tasks.opening).try_remove(self.place);
         // This may be the last handle: what it owns is dropped without the lock.
         drop(handle);
-        self.tasks.one_opened.notify(usize::MAX);
+        self.tasks.one_left.notify(usize::MAX);
     }
 }
