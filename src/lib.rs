@@ -1,6 +1,9 @@
 #![cfg_attr(feature = "tokio", doc = include_str!("../README.md"))]
 // The example of the README runs on tokio.
-#![cfg_attr(not(feature = "tokio"), doc = "WebSocket handlers written once, run unchanged on tokio, async-std and smol.")]
+#![cfg_attr(
+    not(feature = "tokio"),
+    doc = "WebSocket handlers written once, run unchanged on tokio, async-std and smol."
+)]
 //!
 //! The [`guide`] has a page on each of these things.
 
