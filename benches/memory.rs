@@ -222,7 +222,7 @@ fn serve(runtime: &str, setting: usize) -> Result<(), BoxError> {
         "tokio" => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
-            .block_on(serve_on(axeom_ws::tokio::Adapter, app)),
+            .block_on(serve_on(axeom_ws::tokio::Adapter::default(), app)),
         #[cfg(feature = "smol")]
         "smol" => {
             let executor = std::sync::Arc::new(smol::Executor::new());
@@ -230,7 +230,9 @@ fn serve(runtime: &str, setting: usize) -> Result<(), BoxError> {
             smol::block_on(executor.run(serving))
         }
         #[cfg(feature = "async-std")]
-        "async-std" => async_std::task::block_on(serve_on(axeom_ws::async_std::Adapter, app)),
+        "async-std" => {
+            async_std::task::block_on(serve_on(axeom_ws::async_std::Adapter::default(), app))
+        }
         other => Err(format!("runtime {other} is not compiled in").into()),
     }
 }

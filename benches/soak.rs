@@ -451,7 +451,7 @@ fn serve(runtime: &str, app: App, tell: &mpsc::Sender<SocketAddr>) -> Result<(),
             .worker_threads(2)
             .enable_all()
             .build()?
-            .block_on(serve_on(axeom_ws::tokio::Adapter, app, tell)),
+            .block_on(serve_on(axeom_ws::tokio::Adapter::default(), app, tell)),
         #[cfg(feature = "smol")]
         "smol" => {
             let executor = std::sync::Arc::new(smol::Executor::new());
@@ -459,7 +459,9 @@ fn serve(runtime: &str, app: App, tell: &mpsc::Sender<SocketAddr>) -> Result<(),
             smol::block_on(executor.run(serving))
         }
         #[cfg(feature = "async-std")]
-        "async-std" => async_std::task::block_on(serve_on(axeom_ws::async_std::Adapter, app, tell)),
+        "async-std" => {
+            async_std::task::block_on(serve_on(axeom_ws::async_std::Adapter::default(), app, tell))
+        }
         other => Err(format!("runtime {other} is not compiled in").into()),
     }
 }

@@ -14,8 +14,8 @@ pub use axeom_ws_core::{
     CloseWhole, Closed, Compression, ConnectionError, ConnectionId, Context, DeflateParams,
     EndSending, Event, Group, Handler, HandlerResult, IntoService, InvalidOption, Io, Listener,
     Message, Options, Peer, Rejection, Route, Runtime, SendMessage, SendStatus, Serve, ServeError,
-    Server, Service, Socket, Transport, TrySendError, Utf8Bytes, Ws, bytes, context, handshake,
-    http, protocol, route, start_workers,
+    Server, Service, Socket, Transport, TrySendError, Utf8Bytes, Ws, bytes, context, futures,
+    handshake, http, protocol, route, start_workers,
 };
 #[cfg(feature = "json")]
 pub use axeom_ws_core::{JsonError, SendJsonError};

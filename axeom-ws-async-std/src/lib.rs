@@ -18,6 +18,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 // Whose types are in the signatures here.
 pub use async_std;
+pub use futures;
 
 pub use crate::{
     runtime::Adapter,

@@ -7,6 +7,7 @@ use crate::{Listener, Tcp};
 
 /// async-std's global executor and reactor.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Adapter;
 
 impl Runtime for Adapter {

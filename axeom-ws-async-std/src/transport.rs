@@ -12,6 +12,7 @@ pub type Tcp = Io<TcpStream, ShutDown>;
 
 /// Ends the sending direction of a TCP connection, which its own `poll_close` does not.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ShutDown;
 
 impl EndSending<TcpStream> for ShutDown {

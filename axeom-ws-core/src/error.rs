@@ -15,6 +15,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// be sent on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the connection is closed")]
+#[allow(clippy::exhaustive_structs, reason = "there is nothing to add to it")]
 pub struct Closed;
 
 /// A message that was queued; see [`Ws::try_send`](crate::Ws::try_send).

@@ -32,6 +32,7 @@ mod violation;
 
 // Requests, responses and payloads of the public API, without a version to get wrong.
 pub use bytes::{self, Bytes, BytesMut};
+pub use futures;
 pub use http;
 
 #[cfg(feature = "json")]
@@ -64,4 +65,34 @@ pub mod route {
 /// The types a context is made of: see [`context!`](crate::context!) to spell them.
 pub mod context {
     pub use crate::app::{FoundIn, Get, Here, There, With};
+}
+
+/// Spells the type of a context by its values, the newest first.
+///
+/// `context![User, Db]` is `With<User, With<Db, ()>>`: what handlers have after
+/// `.decorate(db).derive(..)`, with a derive that makes a `User`.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, Ws, context};
+///
+/// struct Db;
+/// struct User;
+///
+/// async fn open(ws: Ws<context![User, Db]>) {
+///     let (_db, _user): (&Db, &User) = (ws.get(), ws.get());
+/// }
+///
+/// let app = App::new()
+///     .decorate(Db)
+///     .derive(async |_| Ok(User))
+///     .ws("/", |route| route.open(open));
+/// # let _ = app;
+/// ```
+#[macro_export]
+macro_rules! context {
+    () => { () };
+    ($newest:ty $(, $before:ty)* $(,)?) => {
+        $crate::context::With<$newest, $crate::context!($($before),*)>
+    };
 }

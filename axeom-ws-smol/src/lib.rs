@@ -18,7 +18,7 @@ use axeom_ws_core::{Accepted, IntoService, Io, Peer, ServeError, Service};
 use futures::io::{AsyncRead, AsyncWrite};
 
 // Whose types are in the signatures here.
-pub use {async_executor, async_io};
+pub use {async_executor, async_io, futures};
 
 pub use crate::{
     runtime::Adapter,

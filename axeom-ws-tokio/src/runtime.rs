@@ -13,6 +13,7 @@ use crate::{Listener, Tcp};
 /// The tokio runtime that the calling task runs on, with its I/O and time drivers
 /// enabled.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Adapter;
 
 impl Runtime for Adapter {

@@ -86,6 +86,13 @@ struct Seat {
     name: String,
 }
 
+impl Seat {
+    /// Topics are one namespace for the whole app, so a room's has a prefix.
+    fn topic(&self) -> String {
+        format!("room/{}", self.room)
+    }
+}
+
 /// The context of a member's connection.
 type Chat = context![Seat, Rooms];
 
@@ -118,24 +125,24 @@ impl Rooms {
 /// Events are published under the lock, so that everyone sees people come and go in
 /// the same order as the roster does. Publishing never waits.
 async fn join(ws: Ws<Chat>) {
-    let Seat { room, name } = &**ws.data();
-    let rooms: &Rooms = ws.get();
+    let (seat, rooms): (&Seat, &Rooms) = (ws.get(), ws.get());
+    let Seat { room, name } = seat;
     let mut rooms = rooms.lock();
     let members = rooms.entry(room.clone()).or_default();
     let Entry::Vacant(place) = members.entry(name.clone()) else {
         return ws.close(NAME_TAKEN, "Someone here has this name. Choose another.");
     };
     place.insert(ws.id());
-    ws.publish(room, Event::Joined { name });
-    ws.subscribe(room);
+    ws.publish(seat.topic(), Event::Joined { name });
+    ws.subscribe(seat.topic());
     let _ = ws.try_send(Event::Welcome { here: members.keys().map(String::as_str).collect() });
 }
 
 async fn act(ws: Ws<Chat>, message: Message) {
-    let Seat { room, name } = &**ws.data();
+    let seat: &Seat = ws.get();
     match serde_json::from_slice(message.as_bytes()) {
         Ok(Command::Say { text }) => {
-            ws.publish_to_all(room, Event::Said { name, text: &text });
+            ws.publish_to_all(seat.topic(), Event::Said { name: &seat.name, text: &text });
         }
         Err(error) => {
             let _ = ws.send(Event::Refused { why: &error.to_string() }).await;
@@ -144,8 +151,8 @@ async fn act(ws: Ws<Chat>, message: Message) {
 }
 
 async fn leave(ws: Ws<Chat>, _: CloseCode, _: Utf8Bytes) {
-    let Seat { room, name } = &**ws.data();
-    let rooms: &Rooms = ws.get();
+    let (seat, rooms): (&Seat, &Rooms) = (ws.get(), ws.get());
+    let Seat { room, name } = seat;
     let mut rooms = rooms.lock();
     let Some(members) = rooms.get_mut(room) else { return };
     // Who was turned away for the name of another must not take it along.
@@ -156,7 +163,7 @@ async fn leave(ws: Ws<Chat>, _: CloseCode, _: Utf8Bytes) {
     if members.is_empty() {
         rooms.remove(room);
     }
-    ws.publish(room, Event::Left { name });
+    ws.publish(seat.topic(), Event::Left { name });
 }
 
 async fn page(request: Request<()>) -> Response<&'static str> {

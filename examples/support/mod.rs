@@ -48,13 +48,13 @@ where
                 .worker_threads(threads.get())
                 .enable_all()
                 .build()?;
-            let serving = serve_on(axeom_ws::tokio::Adapter, app, addr, "tokio");
+            let serving = serve_on(axeom_ws::tokio::Adapter::default(), app, addr, "tokio");
             tokio.block_on(tokio.spawn(serving))?
         }
         #[cfg(feature = "async-std")]
         "async-std" => {
             async_std_threads(threads)?;
-            let serving = serve_on(axeom_ws::async_std::Adapter, app, addr, "async-std");
+            let serving = serve_on(axeom_ws::async_std::Adapter::default(), app, addr, "async-std");
             async_std::task::block_on(async_std::task::spawn(serving))
         }
         #[cfg(feature = "smol")]

@@ -27,6 +27,7 @@ on_every_runtime!(
     no_subprotocol_is_spoken_by_default,
     the_first_own_subprotocol_that_is_offered_is_chosen,
     a_callback_chooses_among_the_offered,
+    a_callback_sees_the_context,
     a_required_subprotocol_must_be_offered,
     broken_lists_of_subprotocols_are_refused,
     unknown_extensions_are_ignored_and_broken_ones_refused,
@@ -274,6 +275,26 @@ async fn a_callback_chooses_among_the_offered<R: TestRuntime>() {
     assert_eq!(spoken::<R>(&server, "c, b, a").await, Ok(Some("a".to_owned())));
     assert_eq!(spoken::<R>(&server, "unoffered").await, Ok(None));
     assert_eq!(spoken::<R>(&server, "").await, Ok(None));
+}
+
+async fn a_callback_sees_the_context<R: TestRuntime>() {
+    struct Version(String);
+    let app = App::new()
+        .derive(async |ctx| Ok(Version(ctx.query("v").unwrap_or_default().into_owned())))
+        .ws("/*", |route| {
+            route.select_protocol(|ctx, offered| {
+                let Version(version) = ctx.get();
+                let wanted = format!("{}.{version}", ctx.param("*"));
+                offered.contains(&&*wanted).then_some(wanted)
+            })
+        });
+    let server = TestServer::start::<R, _>(app).await;
+    for (path, spoken) in [("/chat?v=2", Some("chat.2")), ("/chat?v=3", None), ("/", None)] {
+        let headers = Request::get(path).and("Sec-WebSocket-Protocol: chat.1, chat.2");
+        let mut raw = server.raw::<R>().await;
+        raw.send(headers.text()).await;
+        assert_eq!(raw.head().await.header("sec-websocket-protocol"), spoken, "{path}");
+    }
 }
 
 async fn a_required_subprotocol_must_be_offered<R: TestRuntime>() {

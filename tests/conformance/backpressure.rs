@@ -240,6 +240,8 @@ async fn one_large_message_fits_an_empty_queue<R: TestRuntime>() {
     for _ in 0..3 {
         assert_eq!(stalled.ws.try_send(large.clone()), Ok(SendStatus::Backpressure));
         until(|| stalled.ws.buffered_amount() == large.len() + 4 - TAKEN).await;
+        let kept = stalled.ws.try_send(Message::from("x").compress(false)).unwrap_err();
+        assert_eq!(kept.into_inner(), Message::from("x").compress(false), "all of it");
         for small in ["x", ""] {
             // An empty message has a frame, too.
             assert!(matches!(stalled.ws.try_send(small), Err(TrySendError::Full(_))));

@@ -26,6 +26,7 @@ on_every_runtime!(
     a_guard_only_checks,
     options_of_a_route_go_before_those_of_its_group_and_app,
     the_request_is_there_for_derives_and_handlers,
+    derives_and_handlers_are_answered_alike,
     every_connection_has_an_id_of_its_own
 );
 
@@ -327,6 +328,56 @@ async fn the_request_is_there_for_derives_and_handlers<R: TestRuntime>() {
     assert_eq!(derived.last(), handled.get(expected.len()));
     assert!(derived.last().unwrap().starts_with("127.0.0.1:"));
     assert_ne!(*derived.last().unwrap(), server.addr.to_string());
+}
+
+async fn derives_and_handlers_are_answered_alike<R: TestRuntime>() {
+    struct Seen(Vec<Option<String>>);
+    let mut events = Events::new();
+    let tell = Arc::new(events.teller());
+    const ASKED: [&str; 5] = ["q", "empty", "bytes", "plain", "none"];
+    let app = App::new()
+        .derive(async |ctx| {
+            let owned = |text: &str| text.to_owned();
+            let mut seen: Vec<_> =
+                ASKED.map(|name| ctx.query(name).map(|text| text.into_owned())).into();
+            seen.extend(ASKED.map(|name| ctx.cookie(name).map(owned)));
+            seen.extend(ASKED.map(|name| ctx.header(name).map(owned)));
+            seen.extend(ctx.params().map(|(name, value)| Some(format!("{name}={value}"))));
+            seen.push(Some(ctx.uri().to_string()));
+            Ok(Seen(seen))
+        })
+        .ws("/:a/:b/*", move |route| {
+            route.open(move |ws: Ws<With<Seen, ()>>| {
+                let owned = |text: &str| text.to_owned();
+                let mut seen: Vec<_> =
+                    ASKED.map(|name| ws.query(name).map(|text| text.into_owned())).into();
+                seen.extend(ASKED.map(|name| ws.cookie(name).map(owned)));
+                seen.extend(ASKED.map(|name| ws.header(name).map(owned)));
+                seen.extend(ws.params().map(|(name, value)| Some(format!("{name}={value}"))));
+                seen.push(Some(ws.uri().to_string()));
+                let derived: &Seen = ws.get();
+                tell((derived.0.clone(), seen));
+                async {}
+            })
+        });
+    let server = TestServer::start::<R, _>(app).await;
+    let path = "/x/y%20z/?q=%C3%A9+1&empty=&bytes=%FF&plain&q=2";
+    let mut raw = server.raw::<R>().await;
+    let request = Request::get(path)
+        .and("Cookie: q=1; empty=; plain")
+        .and("Cookie: none=too late; none=x")
+        .and("q: header")
+        .and("empty:");
+    raw.send(request.text()).await;
+    assert_eq!(raw.head().await.status, 101);
+    let (derived, handled) = events.next().await;
+    assert_eq!(derived, handled);
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(derived[..5], [some("é 1"), some(""), None, some(""), None]);
+    assert_eq!(derived[5..10], [some("1"), some(""), None, None, some("too late")]);
+    assert_eq!(derived[10..15], [some("header"), some(""), None, None, None]);
+    assert_eq!(derived[15..18], [some("a=x"), some("b=y z"), some("*=")]);
+    assert_eq!(derived[18..], [some(path)]);
 }
 
 async fn every_connection_has_an_id_of_its_own<R: TestRuntime>() {

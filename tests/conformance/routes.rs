@@ -7,7 +7,11 @@ use crate::{
     support::{TestRuntime, TestServer, chain, request::Request},
 };
 
-on_every_runtime!(static_goes_before_param_goes_before_tail, the_tail_may_be_empty);
+on_every_runtime!(
+    static_goes_before_param_goes_before_tail,
+    the_tail_may_be_empty,
+    a_parameter_that_is_not_text_is_refused
+);
 
 fn says(paths: &[&'static str]) -> App {
     paths.iter().copied().fold(App::new(), |app, path| {
@@ -83,6 +87,17 @@ fn routes_that_cannot_be_are_errors_when_the_app_is_built() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+async fn a_parameter_that_is_not_text_is_refused<R: TestRuntime>() {
+    let server = TestServer::start::<R, _>(says(&["/chat/:room", "/files/*"])).await;
+    for path in ["/chat/%FF", "/chat/%C3", "/files/a/%ED%A0%80"] {
+        let response = server.raw::<R>().await.ask(&Request::get(path)).await;
+        assert_eq!(response.status, 400, "{path}");
+        assert!(response.body.contains("UTF-8"), "{path}: {}", response.body);
+    }
+    let response = server.raw::<R>().await.ask(&Request::get("/%FF")).await;
+    assert_eq!(response.status, 404);
 }
 
 fn says_error(paths: &[&'static str]) -> AppError {

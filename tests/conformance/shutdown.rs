@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use axeom_ws::{App, ServeError, Server, Ws};
+use axeom_ws::{App, ServeError, Server, Service, Ws};
 use futures::{
     channel::oneshot,
     future::{Either, select},
@@ -36,7 +36,8 @@ on_every_runtime!(
     dropping_the_server_cuts_everything,
     two_servers_of_one_process_end_apart,
     a_port_in_use_is_an_error,
-    an_app_that_cannot_be_built_is_an_error
+    an_app_that_cannot_be_built_is_an_error,
+    a_built_app_is_served_too
 );
 
 fn going_away() -> Seen {
@@ -248,4 +249,33 @@ async fn an_app_that_cannot_be_built_is_an_error<R: TestRuntime>() {
     let error = server.serve(app).await.unwrap_err();
     assert!(matches!(error, ServeError::App(_)), "{error:?}");
     assert!(error.to_string().contains("same path"), "{error}");
+}
+
+async fn a_built_app_is_served_too<R: TestRuntime>() {
+    /// Whatever its context, this is its type.
+    fn app() -> Service {
+        let app = App::new().decorate("hello").ws("/", |route| {
+            route.open(async |ws| {
+                let greeting: &&str = ws.get();
+                ws.send(*greeting).await?;
+                Ok(())
+            })
+        });
+        app.build().unwrap()
+    }
+    let service = app();
+    let server = Server::<R>::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let addr = server.local_addr();
+    let (end, ended) = oneshot::channel();
+    let serving = server.serve(service.clone()).into_future();
+    R::default().spawn(async move {
+        let _ = end.send(serving.await);
+    });
+    let mut raw = Raw::new(R::connect_tcp(addr).await);
+    raw.upgrade("/").await;
+    assert_eq!(raw.frame().await, frame::Frame::text("hello"));
+    assert_eq!(service.handle().connections(), 1);
+    drop(raw);
+    service.handle().shutdown();
+    ended.await.unwrap().unwrap();
 }

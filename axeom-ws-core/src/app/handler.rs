@@ -164,6 +164,7 @@ pub trait Callback<Args>: sealed::Callback<Args> + Send + Sync + 'static {
     fn call(&self, args: Args) -> impl Future<Output = HandlerResult> + Send;
 }
 
+#[allow(unnameable_types, reason = "nobody else is to implement these")]
 mod sealed {
     use super::HandlerResult;
 
@@ -198,6 +199,7 @@ where
 
 /// The place of a closure that was not given.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Unset;
 
 impl<Args> sealed::Callback<Args> for Unset {}

@@ -72,6 +72,7 @@ where
     }
 }
 
+#[allow(unnameable_types, reason = "nobody else is to implement these")]
 mod sealed {
     use super::Get;
 
@@ -90,6 +91,7 @@ impl<T, D> Sealed for With<T, D> {}
 
 /// The index of the newest value.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Here;
 
 /// The index of a value one layer further down.
@@ -109,34 +111,4 @@ where
     fn get(&self) -> &T {
         self.rest.get()
     }
-}
-
-/// Spells the type of a context by its values, the newest first.
-///
-/// `context![User, Db]` is `With<User, With<Db, ()>>`: what handlers have after
-/// `.decorate(db).derive(..)`, with a derive that makes a `User`.
-///
-/// ```
-/// # use axeom_ws_core as axeom_ws;
-/// use axeom_ws::{App, Ws, context};
-///
-/// struct Db;
-/// struct User;
-///
-/// async fn open(ws: Ws<context![User, Db]>) {
-///     let (_db, _user): (&Db, &User) = (ws.get(), ws.get());
-/// }
-///
-/// let app = App::new()
-///     .decorate(Db)
-///     .derive(async |_| Ok(User))
-///     .ws("/", |route| route.open(open));
-/// # let _ = app;
-/// ```
-#[macro_export]
-macro_rules! context {
-    () => { () };
-    ($newest:ty $(, $before:ty)* $(,)?) => {
-        $crate::context::With<$newest, $crate::context!($($before),*)>
-    };
 }

@@ -52,10 +52,12 @@ pub(super) struct Subprotocols<D> {
     required: bool,
 }
 
+type Select<D> = Box<dyn Fn(&Context<D>, &[&str]) -> Option<String> + Send + Sync>;
+
 enum Choice<D> {
     /// The first of these that is offered.
     Listed(Vec<String>),
-    Select(Box<dyn Fn(&Context<D>, &[&str]) -> Option<String> + Send + Sync>),
+    Select(Select<D>),
 }
 
 impl<D> Default for Subprotocols<D> {
@@ -241,6 +243,7 @@ closure! {
 /// What runs a route's connections.
 pub trait Endpoint<D>: sealed::Endpoint<D> {}
 
+#[allow(unnameable_types, reason = "nobody else is to implement these")]
 pub(super) mod sealed {
     use super::{Arc, BoxFuture, Driver, Span, Ws};
 

@@ -148,7 +148,12 @@ pub(super) fn failed(driver: &mut Driver, link: &Link, error: ConnectionError) {
 }
 
 pub(super) fn log_error(error: &ConnectionError) {
-    tracing::debug!(error = error as &dyn Error, "connection failed");
+    let cause: &dyn Error = error;
+    match error {
+        ConnectionError::Panic(_) => tracing::error!(error = cause, "a handler panicked"),
+        ConnectionError::Handler(_) => tracing::warn!(error = cause, "a handler failed"),
+        _ => tracing::debug!(error = cause, "connection failed"),
+    }
 }
 
 pub(super) fn log_close(frame: &CloseFrame) {

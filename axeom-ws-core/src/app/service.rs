@@ -63,6 +63,7 @@ pub trait IntoService: sealed::IntoService {
     fn into_service(self) -> Result<Service, AppError>;
 }
 
+#[allow(unnameable_types, reason = "nobody else is to implement these")]
 mod sealed {
     pub trait IntoService {}
 

@@ -24,6 +24,8 @@ pub(super) struct Deadlines {
     close: Tick,
     /// The nearest of them may be another than it was.
     changed: bool,
+    /// What the timer is set to.
+    armed: Tick,
 }
 
 /// What a connection did since it was last asked, as marks that cost nothing to set.
@@ -70,6 +72,7 @@ impl Deadlines {
             answer: Tick::NEVER,
             close: Tick::NEVER,
             changed: true,
+            armed: Tick::NEVER,
         }
     }
 
@@ -98,14 +101,15 @@ impl Deadlines {
         (self.answer, self.close) = (Tick::NEVER, Tick::NEVER);
     }
 
-    /// The nearest deadline, if it may be another than the last time this was asked.
+    /// What the timer is to be set to, unless it is.
     #[inline]
-    pub(super) fn take_changed(&mut self) -> Option<Tick> {
+    pub(super) fn rearm(&mut self) -> Option<Tick> {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
         let peer = self.ping.min(self.pong).min(self.idle);
-        Some(peer.min(self.write).min(self.lifetime).min(self.answer).min(self.close))
+        let next = peer.min(self.write).min(self.lifetime).min(self.answer).min(self.close);
+        (std::mem::replace(&mut self.armed, next) != next).then_some(next)
     }
 
     /// Whether a blocked write is waited for.
@@ -131,8 +135,9 @@ impl Deadlines {
         settings: &Settings,
     ) -> Option<Due> {
         let tick = now.tick();
-        // Whoever asks does so because one has passed, and it is cleared or moved.
+        // The timer has gone off, so it has to be set again.
         self.changed = true;
+        self.armed = Tick::NEVER;
         if self.close.has_come(tick) {
             return Some(Due::NotClosed);
         }

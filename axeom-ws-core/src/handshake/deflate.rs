@@ -11,9 +11,9 @@ const CLIENT_NO_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_BITS: &str = "server_max_window_bits";
 const CLIENT_BITS: &str = "client_max_window_bits";
 
-/// What one offer, or one answer, says.
+/// The parameters of one offer, or of one answer.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Said {
+struct ParsedParams {
     server_no_takeover: bool,
     client_no_takeover: bool,
     server_bits: Option<u8>,
@@ -21,30 +21,30 @@ struct Said {
     client_bits: Option<Option<u8>>,
 }
 
-impl Said {
+impl ParsedParams {
     /// `None` for what is not permessage-deflate, or has a parameter that is unknown,
     /// repeated or has no usable value.
     fn read(offer: &ExtensionOffer) -> Option<Self> {
         if !offer.name.eq_ignore_ascii_case(NAME) {
             return None;
         }
-        let mut said = Self::default();
+        let mut parsed = Self::default();
         for (name, value) in &offer.params {
             let value = value.as_deref();
             let fresh = match name.to_ascii_lowercase().as_str() {
                 SERVER_NO_TAKEOVER if value.is_none() => {
-                    !std::mem::replace(&mut said.server_no_takeover, true)
+                    !std::mem::replace(&mut parsed.server_no_takeover, true)
                 }
                 CLIENT_NO_TAKEOVER if value.is_none() => {
-                    !std::mem::replace(&mut said.client_no_takeover, true)
+                    !std::mem::replace(&mut parsed.client_no_takeover, true)
                 }
-                SERVER_BITS => said.server_bits.replace(bits(value?)?).is_none(),
+                SERVER_BITS => parsed.server_bits.replace(bits(value?)?).is_none(),
                 CLIENT_BITS => {
                     let bits = match value {
                         Some(value) => Some(bits(value)?),
                         None => None,
                     };
-                    said.client_bits.replace(bits).is_none()
+                    parsed.client_bits.replace(bits).is_none()
                 }
                 _ => false,
             };
@@ -52,7 +52,7 @@ impl Said {
                 return None;
             }
         }
-        Some(said)
+        Some(parsed)
     }
 }
 
@@ -72,9 +72,9 @@ pub(crate) fn negotiate(
     offers: &[ExtensionOffer],
     own: &Compression,
 ) -> Option<(DeflateParams, HeaderValue)> {
-    offers.iter().filter_map(Said::read).find_map(|said| {
-        let server_bits = said.server_bits.unwrap_or(15).min(own.server_max_window_bits);
-        let client_bits = match said.client_bits {
+    offers.iter().filter_map(ParsedParams::read).find_map(|parsed| {
+        let server_bits = parsed.server_bits.unwrap_or(15).min(own.server_max_window_bits);
+        let client_bits = match parsed.client_bits {
             Some(bits) => bits.unwrap_or(15).min(own.client_max_window_bits),
             None => 15,
         };
@@ -82,23 +82,23 @@ pub(crate) fn negotiate(
             return None;
         }
         let params = DeflateParams {
-            server_no_context_takeover: said.server_no_takeover || !own.server_context_takeover,
-            client_no_context_takeover: said.client_no_takeover || !own.client_context_takeover,
+            server_no_context_takeover: parsed.server_no_takeover || !own.server_context_takeover,
+            client_no_context_takeover: parsed.client_no_takeover || !own.client_context_takeover,
             server_max_window_bits: server_bits,
             client_max_window_bits: client_bits,
         };
         let mut answer = NAME.to_owned();
-        if said.server_no_takeover {
+        if parsed.server_no_takeover {
             answer += "; server_no_context_takeover";
         }
         if params.client_no_context_takeover {
             answer += "; client_no_context_takeover";
         }
-        if said.server_bits.is_some() {
+        if parsed.server_bits.is_some() {
             answer += &format!("; {SERVER_BITS}={server_bits}");
         }
         // Without a smaller window there is nothing to tell.
-        if said.client_bits.is_some() && client_bits < 15 {
+        if parsed.client_bits.is_some() && client_bits < 15 {
             answer += &format!("; {CLIENT_BITS}={client_bits}");
         }
         Some((params, HeaderValue::try_from(answer).ok()?))
@@ -127,18 +127,18 @@ pub fn offer_deflate(own: &Compression) -> String {
 /// The parameters a server answered a client's [offer](offer_deflate) with; `None` if the
 /// answer is one that the client must fail the connection for (RFC 7692 §7.1).
 pub fn agreed_deflate(answer: &ExtensionOffer, own: &Compression) -> Option<DeflateParams> {
-    let said = Said::read(answer)?;
-    let server_bits = said.server_bits.unwrap_or(15);
-    let client_bits = match said.client_bits {
+    let parsed = ParsedParams::read(answer)?;
+    let server_bits = parsed.server_bits.unwrap_or(15);
+    let client_bits = match parsed.client_bits {
         Some(bits) => bits?.min(own.client_max_window_bits),
         None => own.client_max_window_bits,
     };
-    let broken = (!own.server_context_takeover && !said.server_no_takeover)
+    let broken = (!own.server_context_takeover && !parsed.server_no_takeover)
         || server_bits > own.server_max_window_bits
         || client_bits < SMALLEST;
     (!broken).then_some(DeflateParams {
-        server_no_context_takeover: said.server_no_takeover,
-        client_no_context_takeover: said.client_no_takeover || !own.client_context_takeover,
+        server_no_context_takeover: parsed.server_no_takeover,
+        client_no_context_takeover: parsed.client_no_takeover || !own.client_context_takeover,
         server_max_window_bits: server_bits.max(SMALLEST),
         client_max_window_bits: client_bits,
     })

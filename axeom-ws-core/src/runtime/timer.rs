@@ -217,10 +217,10 @@ pub(crate) enum Timer<T: Alarmed> {
     /// Among those of a server.
     Shared { timers: Arc<Timers<T>>, place: usize },
     /// With a sleep of its own.
-    Own(Box<Own>),
+    Own(Box<OwnSleep>),
 }
 
-pub(crate) struct Own {
+pub(crate) struct OwnSleep {
     clock: Clock,
     start: Instant,
     deadline: Tick,
@@ -239,7 +239,7 @@ impl<T: Alarmed> Timer<T> {
     /// A connection that a program serves itself.
     pub(crate) fn own(clock: Clock) -> Self {
         let start = clock.now();
-        Self::Own(Box::new(Own { clock, start, deadline: Tick::NEVER, sleep: None }))
+        Self::Own(Box::new(OwnSleep { clock, start, deadline: Tick::NEVER, sleep: None }))
     }
 
     pub(crate) fn now(&self) -> Now {

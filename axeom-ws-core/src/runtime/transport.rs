@@ -96,6 +96,7 @@ pub trait EndSending<S>: 'static {
 
 /// Ends the sending direction with the stream's own `poll_close`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct CloseWhole;
 
 impl<S: AsyncWrite + Unpin> EndSending<S> for CloseWhole {

@@ -19,15 +19,8 @@ use crate::{
 /// are still opening are kept here.
 pub(super) struct Tasks {
     timers: Arc<Timers<Member>>,
-    opening: Mutex<Opening>,
+    opening: Mutex<Slab<AbortHandle>>,
     one_opened: Event,
-}
-
-#[derive(Default)]
-struct Opening {
-    tasks: Slab<AbortHandle>,
-    /// The server is gone; what is not yet should be.
-    aborted: bool,
 }
 
 impl Tasks {
@@ -38,19 +31,17 @@ impl Tasks {
     /// Counts a task in that opens a connection.
     pub(super) fn enter(self: &Arc<Self>) -> (OpeningTask, AbortRegistration) {
         let (handle, registration) = AbortHandle::new_pair();
-        let place = lock(&self.opening).tasks.insert(handle);
+        let place = lock(&self.opening).insert(handle);
         (OpeningTask { place, tasks: Arc::clone(self) }, registration)
     }
 
     pub(super) fn abort_all(&self) {
-        let opening: Vec<_> = {
-            let mut opening = lock(&self.opening);
-            opening.aborted = true;
-            opening.tasks.iter().map(|(_, handle)| handle.clone()).collect()
-        };
+        let opening: Vec<_> =
+            lock(&self.opening).iter().map(|(_, handle)| handle.clone()).collect();
         for handle in opening {
             handle.abort();
         }
+        // Whoever opens a connection meanwhile is among these, or finds its handle aborted.
         for member in self.timers.owners() {
             member.link().abandon();
         }
@@ -61,7 +52,7 @@ impl Tasks {
         loop {
             let (opened, ended) = (self.one_opened.listen(), self.timers.one_ended());
             // A task that has opened its connection is among the timers before it leaves here.
-            if lock(&self.opening).tasks.is_empty() && self.timers.is_empty() {
+            if lock(&self.opening).is_empty() && self.timers.is_empty() {
                 return;
             }
             select(opened, ended).await;
@@ -84,7 +75,8 @@ impl OpeningTask {
     /// link.
     pub(super) fn opened(self, member: &Arc<Member>) -> Timer<Member> {
         let timer = Timer::shared(&self.tasks.timers, member);
-        if lock(&self.tasks.opening).aborted {
+        let is_aborted = |handle: &AbortHandle| handle.is_aborted();
+        if lock(&self.tasks.opening).get(self.place).is_some_and(is_aborted) {
             member.link().abandon();
         }
         timer
@@ -93,7 +85,7 @@ impl OpeningTask {
 
 impl Drop for OpeningTask {
     fn drop(&mut self) {
-        let handle = lock(&self.tasks.opening).tasks.try_remove(self.place);
+        let handle = lock(&self.tasks.opening).try_remove(self.place);
         // What it holds is given up without the lock.
         drop(handle);
         self.tasks.one_opened.notify(usize::MAX);

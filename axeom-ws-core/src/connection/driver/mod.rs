@@ -164,7 +164,7 @@ impl Driver {
 
     /// Looks at the deadlines. Ready if one has passed.
     fn keep_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(next) = self.deadlines.take_changed() {
+        if let Some(next) = self.deadlines.rearm() {
             self.timer.set(next);
         }
         // A server's timers tell the link.

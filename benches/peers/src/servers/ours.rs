@@ -52,14 +52,14 @@ fn options(job: Job) -> Options {
 }
 
 pub(super) fn on_tokio(job: Job) -> Result<()> {
-    tokio_thread()?.block_on(serve(axeom_ws::tokio::Adapter, job))
+    tokio_thread()?.block_on(serve(axeom_ws::tokio::Adapter::default(), job))
 }
 
 /// On a runtime of several threads.
 pub(super) fn workers(count: usize) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(count).enable_all().build()?;
-    let serving = serve(axeom_ws::tokio::Adapter, Job::Workers);
+    let serving = serve(axeom_ws::tokio::Adapter::default(), Job::Workers);
     runtime.block_on(runtime.spawn(serving))?
 }
 
@@ -70,7 +70,10 @@ pub(super) fn on_smol(job: Job) -> Result<()> {
 }
 
 pub(super) fn on_async_std(job: Job) -> Result<()> {
-    async_std::task::block_on(async_std::task::spawn(serve(axeom_ws::async_std::Adapter, job)))
+    async_std::task::block_on(async_std::task::spawn(serve(
+        axeom_ws::async_std::Adapter::default(),
+        job,
+    )))
 }
 
 async fn serve<R: axeom_ws::Runtime>(runtime: R, job: Job) -> Result<()> {
