@@ -1,4 +1,13 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "tokio", doc = include_str!("../README.md"))]
+// The example of the README runs on tokio.
+#![cfg_attr(
+    not(feature = "tokio"),
+    doc = "WebSocket handlers written once, run unchanged on tokio, async-std and smol."
+)]
+//!
+//! The [`guide`] has a page on each of these things.
+
+pub mod guide;
 
 pub use axeom_ws_core::{
     Accepted, Answer, App, AppError, AppHandle, BoxError, Bytes, BytesMut, CloseCode, CloseFrame,

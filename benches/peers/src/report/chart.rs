@@ -95,6 +95,15 @@ pub(super) fn draw(results: &Results, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The same chart without a size of its own.
+pub(super) fn as_wide_as_the_page(svg: &str) -> String {
+    let Some((size, rest)) = svg.split_once(" viewBox=") else { return svg.to_owned() };
+    match size.starts_with("<svg ") {
+        true => format!("<svg viewBox={rest}"),
+        false => svg.to_owned(),
+    }
+}
+
 fn legend(area: &Area<'_>) -> Result<()> {
     let mut x = 24;
     for (_, title, color) in OURS {

@@ -26,6 +26,10 @@ pub(crate) fn render() -> Result<()> {
     let (results, about) = samples::read()?;
     fs::write(here("results.md"), tables::all(&results, &about))?;
     chart::draw(&results, &here("results.svg"))?;
+    // The guide has the chart inlined, as wide as the page. It is a copy, because a package holds
+    // only what is below its own directory, and not what another package has there.
+    let chart = fs::read_to_string(here("results.svg"))?;
+    fs::write(here("../../src/guide/performance.svg"), chart::as_wide_as_the_page(&chart))?;
 
     let path = here("../../README.md");
     let readme = fs::read_to_string(&path)?;
@@ -33,6 +37,6 @@ pub(crate) fn render() -> Result<()> {
     let (_, after) = rest.split_once(END).ok_or("README.md has no end of the table")?;
     let table = tables::short(&results, &about);
     fs::write(path, format!("{before}{BEGIN}{table}{END}{after}"))?;
-    println!("wrote results.tsv, results.md, results.svg and the table in README.md");
+    println!("wrote results.tsv, results.md, results.svg, the guide's chart and README.md's table");
     Ok(())
 }

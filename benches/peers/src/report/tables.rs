@@ -10,12 +10,26 @@ use crate::{
 /// What the short table has columns for.
 const SHORT: &[&str] = &["echo", "deflate", "broadcast", "chat", "handshakes", "idle", "kept"];
 
-/// For the README: every server, figures in the unit of the column.
+/// What it has rows for: the floor, ours, and those that most readers compare with.
+const SHORT_PEERS: &[&str] = &[
+    "raw-epoll",
+    "ours-tokio",
+    "ours-smol",
+    "ours-async-std",
+    "fastwebsockets",
+    "tokio-websockets",
+    "tokio-tungstenite",
+    "uwebsockets",
+];
+
+/// For the README, which is shown in other places too, so that its links are whole.
 pub(super) fn short(results: &Results, about: &About) -> String {
+    const RAW: &str = "https://raw.githubusercontent.com/axeom/axeom-ws/main";
+    const BLOB: &str = "https://github.com/axeom/axeom-ws/blob/main";
     let mut text = format!(
-        "![What a server pays for the same work, beside its peers](benches/peers/results.svg)\n\n\
+        "![What a server pays for the same work, beside its peers]({RAW}/benches/peers/results.svg)\n\n\
          Measured {} on {}; the medians of {}. \
-         [All figures](benches/peers/results.md).\n\n",
+         [All servers, figures and versions]({BLOB}/benches/peers/results.md).\n\n",
         about.get("date"),
         about.get("machine"),
         about.get("runs").replace(" of ", " runs of "),
@@ -26,11 +40,10 @@ pub(super) fn short(results: &Results, about: &About) -> String {
         let stands_out = figure <= least && !cell.peer.is_raw();
         Some(if stands_out { format!("**{}**", digits(figure)) } else { digits(figure) })
     };
-    text += &table(results, SHORT, figure);
+    text += &table_of(SHORT_PEERS, results, SHORT, figure);
     text += "\nµs of CPU time for each message, delivery or connection; of an idle connection, \
-             bytes; kept, KiB. Bold: the best peer's, and ours that are no more.\n";
-    text += &failures(results);
-    text += &format!("\nVersions: {}.\n", about.get("versions"));
+             bytes; kept, KiB. Bold: the best of all peers, also of those that are not in this \
+             table, and ours that are no more.\n";
     text
 }
 
@@ -91,15 +104,26 @@ pub(super) fn all(results: &Results, about: &About) -> String {
     text
 }
 
-/// Servers as rows, work as columns.
+/// Every server as a row, work as columns.
 fn table(
+    results: &Results,
+    prefixes: &[&str],
+    show: impl Fn(&Cell, &RowResults) -> Option<String>,
+) -> String {
+    let names: Vec<_> = PEERS.iter().map(|peer| peer.name).collect();
+    table_of(&names, results, prefixes, show)
+}
+
+/// The same, of these servers.
+fn table_of(
+    names: &[&str],
     results: &Results,
     prefixes: &[&str],
     show: impl Fn(&Cell, &RowResults) -> Option<String>,
 ) -> String {
     let rows: Vec<_> = results.rows.iter().filter(|results| is_in(results.row, prefixes)).collect();
     let mut text = head(iter::once("").chain(rows.iter().map(|results| results.row.title)));
-    for peer in PEERS {
+    for peer in PEERS.iter().filter(|peer| names.contains(&peer.name)) {
         let cell = |results: &&RowResults| {
             let cell = results.cell(peer.name)?;
             Some(match cell.figure() {
