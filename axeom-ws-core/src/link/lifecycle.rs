@@ -11,7 +11,7 @@ pub(crate) enum Phase {
     Open = 0,
     /// The peer sent its close frame first, and we have answered it.
     ClosingByPeer = 1,
-    /// Something went wrong, and no close frame of ours follows. What the peer sent before is
+    /// Something went wrong. Messages can no longer be sent, but what the peer sent before is
     /// still handled.
     Failed = 2,
     /// We sent our close frame first. What the peer still sends is dropped.
