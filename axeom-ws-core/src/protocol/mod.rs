@@ -27,6 +27,9 @@
 //! [`Outbound::close`]. The [`Inbound`] of the other side returns [`Event::Close`], and that
 //! side answers with [`Outbound::close`] too, which does nothing if it has queued a close
 //! frame already. The connection is over when each side has sent and received a close frame.
+//!
+//! [`Event`]: crate::Event
+//! [`Event::Close`]: crate::Event::Close
 
 mod deflate;
 mod frames;

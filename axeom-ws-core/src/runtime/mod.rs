@@ -29,11 +29,9 @@ pub use self::{
 /// The whole interface between axeom-ws and a runtime: what the core needs from an executor and
 /// its network.
 ///
-/// A value of this type is a handle to the runtime and must be cheap to clone. The crates of
-/// tokio, smol and async-std implement it already; the [`custom_runtime`] example shows how to
-/// implement it for another executor.
-///
-/// [`custom_runtime`]: https://github.com/axeom/axeom-ws/blob/main/examples/custom_runtime.rs
+/// A value of this type is a handle to the runtime and must be cheap to clone. There are adapters
+/// for tokio, smol and async-std; the `custom_runtime` example of this repository implements the
+/// trait for another executor.
 pub trait Runtime: Clone + Send + Sync + 'static {
     /// An accepted TCP connection.
     type Transport: Transport;
