@@ -6,7 +6,7 @@ use crate::utf8::Utf8Bytes;
 
 /// Why a connection ended: a status code of RFC 6455 §7.4.
 ///
-/// Any number converts; [`is_sendable`](Self::is_sendable) tells which may stand
+/// Any number converts into one. [`is_sendable`](Self::is_sendable) tells whether it is allowed
 /// in a close frame.
 ///
 /// ```
@@ -21,19 +21,19 @@ use crate::utf8::Utf8Bytes;
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// 1000: the purpose of the connection is fulfilled.
+    /// 1000: the connection has served its purpose.
     pub const NORMAL: Self = Self(1000);
-    /// 1001: the server shuts down, or the browser left the page.
+    /// 1001: the server is shutting down, or the browser has left the page.
     pub const GOING_AWAY: Self = Self(1001);
     /// 1002: the peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// 1003: a kind of data that cannot be accepted.
+    /// 1003: the endpoint does not accept this kind of data.
     pub const UNSUPPORTED_DATA: Self = Self(1003);
-    /// 1005: the peer closed without a code. Never on the wire.
+    /// 1005: the peer's close frame has no code. This code is never sent.
     pub const NO_STATUS: Self = Self(1005);
-    /// 1006: the connection was lost without a closing handshake. Never on the wire.
+    /// 1006: the connection was lost without a closing handshake. This code is never sent.
     pub const ABNORMAL: Self = Self(1006);
-    /// 1007: the data does not fit its type, such as text that is not UTF-8.
+    /// 1007: the data does not match its type, such as text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
     /// 1008: a policy was violated.
     pub const POLICY_VIOLATION: Self = Self(1008);
@@ -43,22 +43,22 @@ impl CloseCode {
     pub const MANDATORY_EXTENSION: Self = Self(1010);
     /// 1011: the server met an unexpected condition.
     pub const INTERNAL_ERROR: Self = Self(1011);
-    /// 1012: the service restarts.
+    /// 1012: the service is restarting.
     pub const SERVICE_RESTART: Self = Self(1012);
-    /// 1013: overloaded; try again later.
+    /// 1013: the server is overloaded; try again later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 
-    /// 1014: a gateway got an invalid answer from the server behind it.
+    /// 1014: a gateway received an invalid answer from the server behind it.
     pub const BAD_GATEWAY: Self = Self(1014);
 
-    /// The number.
+    /// The code as a number.
     pub const fn as_u16(self) -> u16 {
         self.0
     }
 
-    /// Whether RFC 6455 §7.4 lets this code stand in a close frame.
+    /// Whether this code is allowed in a close frame (RFC 6455 §7.4).
     pub fn is_sendable(self) -> bool {
-        // Registered after the RFC, and unknown to tungstenite.
+        // It was registered after the RFC, and tungstenite does not know it.
         self == Self::BAD_GATEWAY || coding::CloseCode::from(self.0).is_allowed()
     }
 }
@@ -93,8 +93,10 @@ impl fmt::Debug for CloseCode {
     }
 }
 
-/// What a close frame says, or, for [`CloseCode::NO_STATUS`] and
-/// [`CloseCode::ABNORMAL`], what stands for one that said nothing or never came.
+/// The contents of a close frame (RFC 6455 §5.5.1).
+///
+/// [`CloseCode::NO_STATUS`] stands for a close frame without a body, and
+/// [`CloseCode::ABNORMAL`] for one that never arrived.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -108,31 +110,32 @@ impl fmt::Debug for CloseCode {
 pub struct CloseFrame {
     /// The code.
     pub code: CloseCode,
-    /// The reason, at most 123 bytes; often empty.
+    /// The reason, which has at most 123 bytes and is often empty.
     pub reason: Utf8Bytes,
 }
 
-/// The longest reason a close frame has room for, in bytes (RFC 6455 §5.5).
+/// The longest reason that fits in a close frame, in bytes (RFC 6455 §5.5).
 const MAX_REASON: usize = 123;
 
 impl CloseFrame {
-    /// A frame with this code and reason.
+    /// A close frame with this code and reason. When it is sent, a code that must not be sent
+    /// becomes 1011, and the reason is cut to 123 bytes.
     pub fn new(code: impl Into<CloseCode>, reason: impl Into<Utf8Bytes>) -> Self {
         Self { code: code.into(), reason: reason.into() }
     }
 
-    /// What stands for a connection that was lost.
+    /// The frame that stands for a connection that was lost.
     pub(crate) fn abnormal() -> Self {
         Self { code: CloseCode::ABNORMAL, reason: Utf8Bytes::default() }
     }
 
-    /// What stands for a close frame without a body.
+    /// The frame that stands for a close frame without a body.
     pub(crate) fn no_status() -> Self {
         Self { code: CloseCode::NO_STATUS, reason: Utf8Bytes::default() }
     }
 
-    /// The same, as it may stand on the wire: a code that may not becomes 1011, and
-    /// a reason that is too long ends at the last whole character that fits.
+    /// The same frame with what may be sent: a code that must not be sent becomes 1011, and a
+    /// reason that is too long ends at the last whole character that fits.
     pub(crate) fn sendable(mut self) -> Self {
         if self.code == CloseCode::NO_STATUS {
             return Self::no_status();

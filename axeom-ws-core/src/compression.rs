@@ -1,11 +1,13 @@
-/// How messages are compressed: permessage-deflate (RFC 7692). Off unless an
-/// [`Options`](crate::Options) has one.
+/// How messages are compressed with permessage-deflate (RFC 7692). Compression is off unless it is
+/// set with [`Options::compression`](crate::Options::compression).
 ///
-/// Without server context takeover, the default, a connection holds no compressor: one
-/// per thread serves them all, and a published message is compressed once for all
-/// subscribers whose parameters are the same. What a connection holds once it has sent and
-/// received a compressed message, in bytes, of which 1 500 are the connection itself (x86-64
-/// Linux, `cargo bench --all-features --bench memory`):
+/// Without server context takeover, which is the default, a connection has no compressor. One
+/// compressor per thread is used for all connections, and a published message is compressed once
+/// for all subscribers with the same parameters.
+///
+/// The table shows the memory of a connection that has sent and received a compressed message.
+/// About 1 500 bytes of it are the connection itself (x86-64 Linux,
+/// `cargo bench --all-features --bench memory`).
 ///
 /// | | bytes |
 /// | --- | ---: |
@@ -43,8 +45,8 @@ impl Default for Compression {
 }
 
 impl Compression {
-    /// The defaults: level 6, from 1 KiB on, no server context takeover, client context
-    /// takeover if the client likes, 15 window bits, memory level 8.
+    /// The defaults: level 6, a threshold of 1 KiB, no server context takeover, client context
+    /// takeover if the client uses it, 15 window bits, and memory level 8.
     pub const fn new() -> Self {
         Self {
             level: 6,
@@ -57,55 +59,60 @@ impl Compression {
         }
     }
 
-    /// How hard to try: 1 (fast) to 9 (small). Default 6.
+    /// The compression level, from 1 (fast) to 9 (small). Default 6.
     pub const fn level(mut self, level: u8) -> Self {
         self.level = level;
         self
     }
 
-    /// Messages of fewer bytes than this are sent as they are. Default 1024.
+    /// Messages of fewer bytes than this are sent uncompressed. Default 1024.
     pub const fn threshold(mut self, bytes: usize) -> Self {
         self.threshold = bytes;
         self
     }
 
-    /// Lets each message refer to those sent before (RFC 7692 §7.1.1.1). Default off: on,
-    /// small messages shrink more, every connection that has sent a compressed one holds a
-    /// compressor, and published messages are compressed for each subscriber alone.
+    /// Lets each of the server's messages refer to earlier ones (RFC 7692 §7.1.1.1). Default off.
+    ///
+    /// This compresses small messages better. But each connection that has sent a compressed
+    /// message then has its own compressor, and a published message is compressed once for each
+    /// subscriber.
     pub const fn server_context_takeover(mut self, takeover: bool) -> Self {
         self.server_context_takeover = takeover;
         self
     }
 
-    /// Lets the client's messages refer to those before (RFC 7692 §7.1.1.2), for which a
-    /// connection that has received one holds a decompressor. Default on. Off, the client
-    /// is told not to, and one decompressor per thread serves all.
+    /// Lets each of the client's messages refer to earlier ones (RFC 7692 §7.1.1.2). Default on.
+    ///
+    /// Each connection that has received a compressed message then has its own decompressor. If
+    /// this is off, the client is told not to use context takeover, and one decompressor per
+    /// thread is used for all connections.
     pub const fn client_context_takeover(mut self, takeover: bool) -> Self {
         self.client_context_takeover = takeover;
         self
     }
 
-    /// The window of this side's compressor as a power of two, 9 to 15 (RFC 7692
+    /// The window of the server's compressor, as a power of two from 9 to 15 (RFC 7692
     /// §7.1.2.1). Default 15. A client may ask for less.
     pub const fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.server_max_window_bits = bits;
         self
     }
 
-    /// The window of the client's compressor as a power of two, 9 to 15 (RFC 7692
-    /// §7.1.2.2). Default 15. Only a client that says it can be told uses less.
+    /// The window of the client's compressor, as a power of two from 9 to 15 (RFC 7692
+    /// §7.1.2.2). Default 15. Less has an effect only on clients whose offer contains this
+    /// parameter.
     pub const fn client_max_window_bits(mut self, bits: u8) -> Self {
         self.client_max_window_bits = bits;
         self
     }
 
-    /// The memory of a compressor, 1 (little) to 9 (fast). Default 8.
+    /// The memory level of a compressor, from 1 (little memory) to 9 (fast). Default 8.
     pub const fn mem_level(mut self, level: u8) -> Self {
         self.mem_level = level;
         self
     }
 
-    /// An option with a value it cannot have: its name, the value, and the rule.
+    /// An option whose value is not allowed: its name, the value, and the rule.
     pub(crate) fn unusable(&self) -> Option<(&'static str, u8, &'static str)> {
         let window = |bits: u8| (9..=15).contains(&bits);
         if !(1..=9).contains(&self.level) {
@@ -142,19 +149,19 @@ impl Compression {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct DeflateParams {
-    /// The server's messages do not refer to those before.
+    /// Whether the server's messages do not refer to earlier ones.
     pub server_no_context_takeover: bool,
-    /// The client's messages do not refer to those before.
+    /// Whether the client's messages do not refer to earlier ones.
     pub client_no_context_takeover: bool,
-    /// The server's window as a power of two.
+    /// The server's window, as a power of two.
     pub server_max_window_bits: u8,
-    /// The client's window as a power of two.
+    /// The client's window, as a power of two.
     pub client_max_window_bits: u8,
 }
 
 impl DeflateParams {
-    /// Those of an answer without parameters: both sides refer to earlier messages, in
-    /// windows of 15 bits.
+    /// The parameters that follow from an answer without any: both sides refer to earlier
+    /// messages, in windows of 15 bits.
     pub const fn new() -> Self {
         Self {
             server_no_context_takeover: false,
@@ -164,25 +171,27 @@ impl DeflateParams {
         }
     }
 
-    /// Whether the server's messages do not refer to those before (RFC 7692 §7.1.1.1).
+    /// Sets whether the server's messages do not refer to earlier ones (RFC 7692 §7.1.1.1).
+    /// Default `false`.
     pub const fn server_no_context_takeover(mut self, none: bool) -> Self {
         self.server_no_context_takeover = none;
         self
     }
 
-    /// Whether the client's messages do not refer to those before (RFC 7692 §7.1.1.2).
+    /// Sets whether the client's messages do not refer to earlier ones (RFC 7692 §7.1.1.2).
+    /// Default `false`.
     pub const fn client_no_context_takeover(mut self, none: bool) -> Self {
         self.client_no_context_takeover = none;
         self
     }
 
-    /// The server's window as a power of two, 9 to 15 (RFC 7692 §7.1.2.1).
+    /// Sets the server's window, as a power of two from 9 to 15 (RFC 7692 §7.1.2.1). Default 15.
     pub const fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.server_max_window_bits = bits;
         self
     }
 
-    /// The client's window as a power of two, 9 to 15 (RFC 7692 §7.1.2.2).
+    /// Sets the client's window, as a power of two from 9 to 15 (RFC 7692 §7.1.2.2). Default 15.
     pub const fn client_max_window_bits(mut self, bits: u8) -> Self {
         self.client_max_window_bits = bits;
         self

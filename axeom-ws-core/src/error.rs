@@ -8,63 +8,114 @@ use crate::{
     violation::Violation,
 };
 
-/// Any error a handler may return.
+/// Any error that a handler may return.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The connection is closed, or its close frame is already queued: nothing more can
-/// be sent on it.
+/// Nothing more can be sent, because the connection is closed or its close frame is queued.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{Closed, Ws};
+///
+/// async fn count(ws: Ws) -> Result<(), Closed> {
+///     for number in 1..=3 {
+///         ws.send(number.to_string()).await?;
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the connection is closed")]
 #[allow(clippy::exhaustive_structs, reason = "there is nothing to add to it")]
 pub struct Closed;
 
-/// A message that was queued; see [`Ws::try_send`](crate::Ws::try_send).
+/// How [`Ws::try_send`](crate::Ws::try_send) queued a message.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{Closed, SendStatus, Ws};
+///
+/// async fn send_all(ws: Ws, lines: Vec<String>) -> Result<(), Closed> {
+///     for line in lines {
+///         if let Ok(SendStatus::Backpressure) = ws.try_send(line) {
+///             ws.ready().await?;
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendStatus {
-    /// Queued, and the connection is below its high-water mark.
+    /// The message is queued, and the connection is not congested.
     Sent,
-    /// Queued, but the connection is over its high-water mark. `drain` follows once
-    /// it is below its low-water mark.
+    /// The message is queued, but the connection has crossed its high-water mark. `drain` runs
+    /// once the queue is down to the low-water mark.
     Backpressure,
 }
 
-/// A message that was not queued; it is handed back as it was given, with what was said of
-/// its compression.
+/// Why [`Ws::try_send`](crate::Ws::try_send) did not queue a message. It contains the message, as
+/// it was given.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{SendMessage, TrySendError, Ws};
+///
+/// /// Returns the message if it should be sent again after a `drain`.
+/// fn offer(ws: &Ws, message: SendMessage) -> Option<SendMessage> {
+///     match ws.try_send(message) {
+///         Err(TrySendError::Full(message)) => Some(message),
+///         _ => None,
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TrySendError {
-    /// It would take the connection over its send limit. Wait for `drain`, or for
+    /// The message would take the connection over its send limit. Wait for `drain`, or for
     /// [`Ws::ready`](crate::Ws::ready).
     #[error("the connection's send limit is reached; wait for drain")]
     Full(SendMessage),
-    /// The connection is closed.
+    /// The connection is closed, or its close frame is queued.
     #[error("the connection is closed")]
     Closed(SendMessage),
 }
 
 impl TrySendError {
-    /// The message, to be sent again.
+    /// The message with its compression setting, to be sent again.
     pub fn into_inner(self) -> SendMessage {
         match self {
             TrySendError::Full(message) | TrySendError::Closed(message) => message,
         }
     }
 
-    /// The message.
+    /// The message without its compression setting.
     pub fn into_message(self) -> Message {
         self.into_inner().into_message()
     }
 }
 
-/// What went wrong with a connection; the `error` handler sees it before `close`.
+/// What went wrong with a connection. The `error` handler receives it before `close` runs.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, ConnectionError};
+///
+/// let app = App::new().ws("/", |route| {
+///     route.error(async |ws, error| match error {
+///         ConnectionError::Io(_) => {}
+///         other => eprintln!("connection {}: {other}", ws.id()),
+///     })
+/// });
+/// # let _ = app;
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The peer broke the protocol.
     #[error("the peer broke the protocol")]
     Violation(#[from] Violation),
-    /// The stream failed, or ended without a closing handshake.
+    /// The transport failed, or ended without a closing handshake.
     #[error("the connection was lost")]
     Io(#[from] io::Error),
     /// A handler returned an error.
@@ -73,35 +124,51 @@ pub enum ConnectionError {
     /// A handler panicked.
     #[error("a handler panicked: {0}")]
     Panic(String),
-    /// Nothing came from the peer after a ping: it is gone without having said so.
+    /// The peer has sent nothing within the
+    /// [`pong_timeout`](crate::Options::pong_timeout) after a ping.
     #[error("the peer did not answer a ping in time")]
     PongTimeout,
-    /// The peer took nothing of what it was sent.
+    /// The transport has accepted nothing within the
+    /// [`write_timeout`](crate::Options::write_timeout).
     #[error("the peer took no data in time")]
     WriteTimeout,
-    /// The peer did not finish the closing handshake in time.
+    /// The peer did not finish the closing handshake within the
+    /// [`close_timeout`](crate::Options::close_timeout).
     #[error("the closing handshake was not finished in time")]
     CloseTimeout,
 }
 
-/// What is wrong with an [`App`](crate::App).
+/// Why an [`App`](crate::App) cannot be built.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{App, AppError, Options};
+///
+/// let app = App::new().options(Options::new().max_message_size(0)).ws("/", |route| route);
+/// match app.build() {
+///     Err(AppError::Option { path, source }) => {
+///         assert_eq!((&*path, source.name), ("/", "max_message_size"));
+///     }
+///     _ => unreachable!(),
+/// }
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AppError {
-    /// A route's path cannot be used, or conflicts with another one's.
+    /// The path of a route is malformed, or conflicts with the path of another route.
     #[error("route {path}: {reason}")]
     Route {
-        /// The path as it was given, with its group's prefix.
+        /// The path as it was given, with the prefix of its group.
         path: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// An option of a route has a value it cannot have.
+    /// An option of a route has a value that is not allowed.
     #[error("an option of route {path} cannot be used")]
     Option {
         /// The path of the route.
         path: String,
-        /// Which, and why.
+        /// The option, and what is wrong with it.
         source: InvalidOption,
     },
     /// A subprotocol is not a token (RFC 6455 §4.1).
@@ -114,7 +181,20 @@ pub enum AppError {
     },
 }
 
-/// Why a server does not serve.
+/// Why a server cannot serve.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::ServeError;
+///
+/// fn explain(error: &ServeError) -> String {
+///     match error {
+///         ServeError::Bind { addr, source } => format!("cannot use {addr}: {source}"),
+///         other => other.to_string(),
+///     }
+/// }
+/// # let _ = explain;
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ServeError {
@@ -124,9 +204,9 @@ pub enum ServeError {
     /// The address cannot be bound.
     #[error("cannot listen on {addr}")]
     Bind {
-        /// The address as it was given, or as it was looked up.
+        /// The address, as it was given or as its host name was resolved.
         addr: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

@@ -2,11 +2,11 @@ use bytes::Bytes;
 
 use crate::{close::CloseFrame, error::ConnectionError, message::Message};
 
-/// What happens on a connection, in order: what [`Socket::recv`](crate::Socket::recv) yields,
-/// and what a [`Handler`](crate::Handler)'s methods are called for.
+/// What happens on a connection. [`Socket::recv`](crate::Socket::recv) returns these events in
+/// order, and each is a call of a method of a [`Handler`](crate::Handler).
 ///
-/// The protocol engine makes `Message`, `Ping`, `Pong` and `Close` of the bytes it receives;
-/// the connection adds `Drain` and `Error`.
+/// The [protocol engine](crate::protocol) makes `Message`, `Ping`, `Pong` and `Close` from the
+/// bytes that it receives, and the connection adds `Drain` and `Error`.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -31,22 +31,22 @@ use crate::{close::CloseFrame, error::ConnectionError, message::Message};
 pub enum Event {
     /// A whole data message (RFC 6455 §5.6).
     Message(Message),
-    /// A ping (RFC 6455 §5.5.2). A connection has answered it already; whoever uses
-    /// [`Inbound`](crate::protocol::Inbound) alone answers with a pong of the same payload.
+    /// A ping (RFC 6455 §5.5.2). A connection has answered it already. A program that uses
+    /// [`Inbound`](crate::protocol::Inbound) must answer it with a pong of the same payload.
     Ping(Bytes),
-    /// A pong, whether it was asked for or not (RFC 6455 §5.5.3).
+    /// A pong, whether it answers a ping or not (RFC 6455 §5.5.3).
     Pong(Bytes),
-    /// Backpressure is over: the queue fell to the low-water mark.
+    /// Backpressure is over, because the queue is down to the low-water mark.
     Drain,
-    /// Something went wrong; `Close` follows.
+    /// Something went wrong. The next event is `Close`.
     Error(ConnectionError),
-    /// From the protocol engine: the peer's close frame, after which nothing it sends counts.
-    /// From a connection: it is over, and this is its last event. A close frame without a body
-    /// has the code [`CloseCode::NO_STATUS`](crate::CloseCode::NO_STATUS).
+    /// From a connection, this is the last event: the connection is over. From the protocol
+    /// engine, it is the peer's close frame, after which all input is ignored. A close frame
+    /// without a body has the code [`CloseCode::NO_STATUS`](crate::CloseCode::NO_STATUS).
     Close(CloseFrame),
 }
 
-/// Errors have no equality: an `Error` is equal to nothing.
+/// An `Error` is not equal to any event, because errors cannot be compared.
 impl PartialEq for Event {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {

@@ -3,7 +3,7 @@ use thiserror::Error;
 
 use crate::message::Message;
 
-/// A message that is not the JSON a program expects.
+/// A message is not the JSON that was expected; see [`Message::json`].
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -23,7 +23,8 @@ pub struct JsonError {
 }
 
 impl JsonError {
-    /// Which field is wrong, such as `user.roles[2]`; `.` for the whole message.
+    /// The path of the field that is wrong, such as `user.roles[2]`. For the whole message, it is
+    /// `.`.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -35,10 +36,10 @@ impl JsonError {
 }
 
 impl Message {
-    /// The message as JSON, be it text or binary. Needs the feature `json`.
+    /// Deserializes a text or binary message from JSON. Needs the feature `json`.
     ///
     /// # Errors
-    /// It is not JSON, or not of this type; the error names the field.
+    /// The message is not JSON, or does not match the type. The error has the path of the field.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, JsonError> {
         let mut json = serde_json::Deserializer::from_slice(self.as_bytes());
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {

@@ -1,7 +1,7 @@
-//! What the loom models share. A model is a small program of two to four threads over what
-//! threads share; loom runs it once for every order of events that could have another outcome,
-//! and fails it if an order ends in a failed assertion or with every thread asleep. Models are
-//! in `loom_model.rs` next to what they are about.
+//! What the loom models have in common. A model is a small program in which two to four threads
+//! use shared state. Loom runs it once for every order of events that could have a different
+//! outcome, and fails it if an assertion fails or all threads sleep. Each model is in a
+//! `loom_model.rs` beside the code that it checks.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test -p axeom-ws-core --lib --release --target-dir target/loom loom_model
@@ -32,14 +32,14 @@ use crate::{
     runtime::Time,
 };
 
-/// Runs a model in every order.
+/// Runs a model in every order of events.
 pub(crate) fn explore_all(model: impl Fn() + Send + Sync + 'static) {
     run(None, model);
 }
 
-/// Runs a model in every order in which its threads are interrupted no more than so many
-/// times in all, not counting where they wait: few, for all orders of a larger model would
-/// take hours. `LOOM_MAX_PREEMPTIONS` says otherwise.
+/// Runs a model in every order with at most this many preemptions; switching away from a thread
+/// that waits does not count as one. All orders of a larger model would take hours. The variable
+/// `LOOM_MAX_PREEMPTIONS` overrides the number.
 pub(crate) fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     run(Some(preemptions), model);
 }
@@ -57,7 +57,8 @@ fn run(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     println!("{} orders", orders.load(Ordering::Relaxed));
 }
 
-/// Runs a future on this thread, which sleeps until it is woken and never wakes by itself.
+/// Runs a future on this thread, which sleeps until the future is woken. There are no spurious
+/// wake-ups that could hide a missing one.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let alarm = Arc::new(Alarm::default());
     let waker = Arc::clone(&alarm).into();
@@ -87,8 +88,8 @@ impl Wake for Alarm {
     }
 }
 
-/// Hashes everything alike: the order in which a map goes over its keys must be the same
-/// each time a model runs.
+/// Gives every key the same hash, because a map must iterate in the same order each time a model
+/// runs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RandomState;
 
@@ -116,7 +117,7 @@ impl Hasher for Alike {
     }
 }
 
-/// A clock that stands still: nothing here may depend on a deadline.
+/// A clock that stands still, so that no deadline ever passes.
 pub(crate) struct Standstill(Instant);
 
 impl Standstill {
@@ -135,17 +136,17 @@ impl Time for Standstill {
     }
 }
 
-/// A link of a server that nothing was sent on.
+/// The link of a new connection on the server side.
 pub(crate) fn link(options: &Options) -> Link {
     Link::new(Role::Server, options.resolve().unwrap(), None)
 }
 
-/// A connection among those of an app.
+/// A connection that is registered among those of an app.
 pub(crate) fn registered(connections: &Arc<Connections>, options: &Options) -> Registration {
     connections.register(link(options), None, Capacity::default()).unwrap()
 }
 
-/// A message whose frame is [`FRAME`] bytes.
+/// A message whose frame has [`FRAME`] bytes.
 pub(crate) fn message() -> SendMessage {
     "m".into()
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::utf8::Utf8Bytes;
 
-/// One whole WebSocket message (RFC 6455 §5.6), reassembled and, for text,
-/// checked to be UTF-8.
+/// One whole WebSocket message (RFC 6455 §5.6). Its fragments have been reassembled, and a text
+/// has been checked to be UTF-8.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -63,7 +63,7 @@ impl Message {
         }
     }
 
-    /// Length of the payload in bytes.
+    /// The length of the payload in bytes.
     #[inline]
     pub fn len(&self) -> usize {
         self.as_bytes().len()
@@ -75,8 +75,8 @@ impl Message {
         self.len() == 0
     }
 
-    /// This message, compressed or not whatever its size, on a connection that agreed on
-    /// permessage-deflate.
+    /// Decides whether this message is compressed, whatever its size. This has an effect only on
+    /// connections that negotiated permessage-deflate.
     pub fn compress(self, compress: bool) -> SendMessage {
         SendMessage { message: self, compress: Some(compress) }
     }
@@ -88,17 +88,17 @@ impl Message {
     }
 }
 
-/// A message on its way out, with what is to be done about its compression.
+/// A message to be sent, together with its compression setting.
 ///
-/// Every message converts into one; [`Message::compress`] makes one that differs from the
-/// connection's [`Compression`](crate::Compression).
+/// Every message converts into one, which follows the connection's
+/// [`Compression`](crate::Compression). [`Message::compress`] makes one that overrides it.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
 /// use axeom_ws::{Message, Ws};
 ///
 /// async fn send_picture(ws: Ws, jpeg: Vec<u8>) {
-///     // It is compressed already.
+///     // A JPEG is compressed already.
 ///     let _ = ws.send(Message::from(jpeg).compress(false)).await;
 /// }
 /// ```
@@ -109,12 +109,12 @@ pub struct SendMessage {
 }
 
 impl SendMessage {
-    /// The message, without what was said of its compression.
+    /// The message without its compression setting.
     pub fn message(&self) -> &Message {
         &self.message
     }
 
-    /// The message.
+    /// The message without its compression setting.
     pub fn into_message(self) -> Message {
         self.message
     }
@@ -135,7 +135,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// The text; a binary message is shown as text with what is not UTF-8 replaced.
+/// Writes the payload as text. In a binary message, bytes that are not UTF-8 are replaced.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -160,7 +160,7 @@ message_from! {
     Binary: Bytes, Vec<u8>;
 }
 
-/// Copies the bytes; a `Bytes` made of static ones is not copied.
+/// Copies the bytes. Use [`Bytes::from_static`] for static bytes to avoid the copy.
 impl From<&[u8]> for Message {
     fn from(payload: &[u8]) -> Self {
         Message::Binary(Bytes::copy_from_slice(payload))
@@ -174,14 +174,14 @@ impl<const N: usize> From<&[u8; N]> for Message {
     }
 }
 
-/// Whether it is this text.
+/// Whether this is a text message with this text.
 impl PartialEq<str> for Message {
     fn eq(&self, other: &str) -> bool {
         self.as_text() == Some(other)
     }
 }
 
-/// Whether it is this text.
+/// Whether this is a text message with this text.
 impl PartialEq<&str> for Message {
     fn eq(&self, other: &&str) -> bool {
         self.as_text() == Some(*other)

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{compression::Compression, origin::OriginPolicy};
 
-/// What one message may cost.
+/// How large a received message may be.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -14,27 +14,27 @@ use crate::{compression::Compression, origin::OriginPolicy};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The largest message in bytes, decompressed; one more is
+    /// The largest message in bytes, after decompression. A larger one is
     /// [`Violation::MessageTooBig`](crate::protocol::Violation::MessageTooBig).
     pub message_size: usize,
-    /// The most frames in a message, empty ones counted; one more is
+    /// The most frames in a message, including empty ones. More are
     /// [`Violation::TooManyFragments`](crate::protocol::Violation::TooManyFragments).
     pub fragments: u32,
 }
 
 impl Limits {
-    /// 16 MiB and 16 384 fragments.
+    /// The defaults: 16 MiB and 16 384 fragments.
     pub const fn new() -> Self {
         Self { message_size: 16 * 1024 * 1024, fragments: 16 * 1024 }
     }
 
-    /// The largest message in bytes, decompressed.
+    /// Sets the largest message in bytes, after decompression. Default 16 MiB.
     pub const fn message_size(mut self, bytes: usize) -> Self {
         self.message_size = bytes;
         self
     }
 
-    /// The most frames in a message, empty ones counted.
+    /// Sets the most frames in a message, including empty ones. Default 16 384.
     pub const fn fragments(mut self, count: u32) -> Self {
         self.fragments = count;
         self
@@ -47,8 +47,8 @@ impl Default for Limits {
     }
 }
 
-/// How connections behave. What is not set keeps its default, or, on a route, what
-/// the app or group around it says.
+/// How connections behave. An option that a route does not set has the value of the group or app
+/// around it, or else its default.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -78,80 +78,83 @@ pub struct Options {
 }
 
 impl Options {
-    /// Nothing set.
+    /// Options of which none is set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The largest message accepted from the peer, in bytes. Default 16 MiB; a larger
-    /// one is closed with 1009. At least 1.
+    /// The largest message that is accepted from the peer, in bytes after decompression. A larger
+    /// one closes the connection with 1009. Default 16 MiB; at least 1.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = Some(bytes);
         self
     }
 
-    /// The most frames in one message, empty ones counted. Default 16 384; more are
-    /// closed with 1008. At least 1.
+    /// The most frames in a message from the peer, including empty ones. More close the
+    /// connection with 1008. Default 16 384; at least 1.
     pub fn max_fragments(mut self, count: u32) -> Self {
         self.max_fragments = Some(count);
         self
     }
 
-    /// With more than this many bytes queued, `try_send` reports
-    /// [`Backpressure`](crate::SendStatus::Backpressure) and `send` waits. Default
-    /// 64 KiB.
+    /// While more than this many bytes are queued, [`try_send`](crate::Ws::try_send) returns
+    /// [`Backpressure`](crate::SendStatus::Backpressure) and [`send`](crate::Ws::send) waits.
+    /// Default 64 KiB.
     pub fn high_water_mark(mut self, bytes: usize) -> Self {
         self.high_water_mark = Some(bytes);
         self
     }
 
-    /// Once no more than this many bytes are queued after backpressure, `drain` runs
-    /// and `send` goes on. Default half the high-water mark, and never above it.
+    /// When the queue is down to this many bytes after backpressure, `drain` runs and
+    /// [`send`](crate::Ws::send) continues. Default half the high-water mark; at most the
+    /// high-water mark.
     pub fn low_water_mark(mut self, bytes: usize) -> Self {
         self.low_water_mark = Some(bytes);
         self
     }
 
-    /// The most bytes that may be queued: a message that would make it more is
-    /// refused with [`Full`](crate::TrySendError::Full), unless the queue is empty.
-    /// Default 1 MiB; at least the high-water mark.
+    /// The most bytes that may be queued. A message that would exceed this is refused with
+    /// [`Full`](crate::TrySendError::Full), unless the queue is empty. Default 1 MiB, or the
+    /// high-water mark if that is more; at least the high-water mark.
     pub fn send_limit(mut self, bytes: usize) -> Self {
         self.send_limit = Some(bytes);
         self
     }
 
-    /// Close a connection with 1013 when a message does not fit its send limit.
-    /// Default off: the message is handed back, or, when published, dropped.
+    /// Closes a connection with 1013 when a message exceeds its send limit. Default off: the
+    /// message is returned to the caller, or dropped if it was published.
     pub fn close_on_full(mut self, close: bool) -> Self {
         self.close_on_full = Some(close);
         self
     }
 
-    /// How often the peer is sent a ping (RFC 6455 §5.5.2). Default 25 s, which is less
-    /// than the 60 s after which proxies end silent connections; `None` turns pings off.
+    /// The time between two pings to the peer (RFC 6455 §5.5.2). Default 25 s, because many
+    /// proxies end connections that are silent for 60 s. `None` turns pings off.
     pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.ping_interval = Some(interval.into());
         self
     }
 
-    /// How long after a ping something must come from the peer: its pong, or anything
-    /// else; that it takes what it was slow to take counts too. Otherwise the connection is
-    /// cut, and `close` sees 1006. Default 20 s; `None` waits for ever.
+    /// How long to wait after a ping for a sign of life: a pong, any other bytes from the peer, or
+    /// progress of a write that was blocked. Without one, the connection is cut, `error` sees
+    /// [`PongTimeout`](crate::ConnectionError::PongTimeout) and `close` sees 1006. Default 20 s;
+    /// `None` waits forever.
     pub fn pong_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.pong_timeout = Some(timeout.into());
         self
     }
 
-    /// Closes a connection with 1001 when the peer has sent no message for this long;
-    /// pings and pongs do not count. Up to a quarter later, so that it costs nothing per
-    /// message. Default off.
+    /// Closes a connection with 1001 when the peer has sent no message for this long. Pings and
+    /// pongs do not count. It can take a quarter longer, because the time is not recorded for
+    /// each message. Default off.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = Some(timeout.into());
         self
     }
 
-    /// Cuts a connection whose peer has taken nothing of what was sent for this long;
-    /// `close` sees 1006. Default 30 s.
+    /// Cuts a connection when a write has been blocked without progress for this long. `error`
+    /// sees [`WriteTimeout`](crate::ConnectionError::WriteTimeout) and `close` sees 1006. Default
+    /// 30 s.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = Some(timeout);
         self
@@ -163,35 +166,35 @@ impl Options {
         self
     }
 
-    /// How long the closing handshake may take before the connection is cut. Default
-    /// 10 s.
+    /// How long the closing handshake (RFC 6455 §7.1.2) may take before the connection is cut,
+    /// and how long a busy handler may delay the answer to the peer's close frame. Default 10 s.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = Some(timeout);
         self
     }
 
-    /// Compresses messages for clients that can take it (permessage-deflate, RFC 7692).
+    /// Compresses messages on connections whose client offers permessage-deflate (RFC 7692).
     /// Default off.
     pub fn compression(mut self, compression: impl Into<Option<Compression>>) -> Self {
         self.compression = Some(compression.into());
         self
     }
 
-    /// Lets pages of these origins connect, such as `https://example.com`, besides
-    /// those from the same host.
+    /// Lets pages of these origins connect, such as `https://example.com`, besides pages from the
+    /// same host (RFC 6455 §10.2). By default, only pages from the same host may.
     pub fn allow_origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
         self.origins = Some(OriginPolicy::Listed(origins.into_iter().map(Into::into).collect()));
         self
     }
 
-    /// Lets pages of every origin connect. Only for what needs no protection from
+    /// Lets pages of every origin connect. Use this only for routes that need no protection from
     /// cross-site requests.
     pub fn allow_any_origin(mut self) -> Self {
         self.origins = Some(OriginPolicy::Any);
         self
     }
 
-    /// These options, and where they are silent those of `outer`.
+    /// These options, completed with those of `outer`.
     pub(crate) fn or(self, outer: &Options) -> Options {
         Options {
             max_message_size: self.max_message_size.or(outer.max_message_size),
@@ -238,20 +241,30 @@ impl Options {
     }
 }
 
-/// An option with a value it cannot have.
+/// An option has a value that is not allowed.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::InvalidOption;
+///
+/// fn explain(error: &InvalidOption) -> String {
+///     format!("change {}: it must be {}", error.name, error.rule)
+/// }
+/// # let _ = explain;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("option {name} is {value}, but it must be {rule}")]
 #[non_exhaustive]
 pub struct InvalidOption {
-    /// The option.
+    /// The name of the option.
     pub name: &'static str,
-    /// Its value.
+    /// The value that it has.
     pub value: String,
-    /// What holds for a value it can have.
+    /// The values that are allowed, such as `at least 1`.
     pub rule: &'static str,
 }
 
-/// The options of one route, complete.
+/// The complete options of one route.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) limits: Limits,

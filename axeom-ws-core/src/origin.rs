@@ -1,18 +1,39 @@
 use http::{HeaderMap, Uri, header, uri::Authority};
 
-/// Which pages may connect (RFC 6455 §10.2): browsers put the page's origin into
-/// the handshake, and do not stop a foreign one by themselves.
+/// Which pages may connect (RFC 6455 §10.2). Browsers send the origin of the page in the handshake,
+/// but they do not stop pages of other origins by themselves.
 ///
-/// A request without `Origin` does not come from a page and is always let through.
+/// A request without an `Origin` header does not come from a page, and is always allowed.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{
+///     handshake::{OriginPolicy, Refusal, check_upgrade},
+///     http::Request,
+/// };
+///
+/// let request = Request::builder()
+///     .header("Host", "example.com")
+///     .header("Upgrade", "websocket")
+///     .header("Connection", "Upgrade")
+///     .header("Sec-WebSocket-Version", "13")
+///     .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+///     .header("Origin", "https://example.org")
+///     .body(())?;
+/// assert_eq!(check_upgrade(&request, &OriginPolicy::SameHost), Err(Refusal::ForeignOrigin));
+/// let listed = OriginPolicy::Listed(vec!["https://example.org".to_owned()]);
+/// assert!(check_upgrade(&request, &listed).is_ok());
+/// # Ok::<(), axeom_ws::BoxError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OriginPolicy {
-    /// Pages from the host that the request names. The default.
+    /// Pages from the host in the `Host` header may connect. This is the default.
     #[default]
     SameHost,
-    /// These origins too, such as `https://example.com`.
+    /// Pages of these origins may connect too, such as `https://example.com`.
     Listed(Vec<String>),
-    /// Every page.
+    /// Every page may connect.
     Any,
 }
 
@@ -36,7 +57,7 @@ impl OriginPolicy {
             || host.is_some_and(|host| same_host(origin, host))
     }
 
-    /// An entry that no browser would ever send, if there is one.
+    /// A listed origin that no browser would ever send, if there is one.
     pub(crate) fn unusable(&self) -> Option<&str> {
         let OriginPolicy::Listed(listed) = self else { return None };
         let usable = |origin: &str| {
@@ -52,8 +73,9 @@ impl OriginPolicy {
     }
 }
 
-/// Whether `origin` (`scheme://host[:port]`) names the `Host`. A proxy may have
-/// ended TLS, so the schemes are not compared, and no port means either default.
+/// Whether `origin` (`scheme://host[:port]`) has the same host and port as the `Host` header. A
+/// proxy may have ended TLS, so schemes are not compared, and a `Host` without a port matches both
+/// default ports.
 fn same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, origin)) = origin.split_once("://") else { return false };
     let (Ok(origin), Ok(host)) = (origin.parse::<Authority>(), host.parse::<Authority>()) else {

@@ -1,5 +1,5 @@
-//! What threads share is made of these: the standard library's types, or, in the loom models,
-//! those of loom, which lets everything happen in every order.
+//! The synchronization types for all state that threads share: those of the standard library,
+//! or, in the loom models, those of loom, which explores every order of events.
 
 #[cfg(not(all(test, loom)))]
 pub(crate) use std::{
@@ -13,8 +13,8 @@ pub(crate) use {
     loom::sync::{Mutex, MutexGuard, atomic},
 };
 
-/// Locks a mutex whether or not a thread panicked while it held it: nothing of ours runs code
-/// under a lock that could panic halfway through a change.
+/// Locks a mutex even if it is poisoned. No code in this crate can panic halfway through a change
+/// under a lock, so the contents are sound.
 #[inline]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

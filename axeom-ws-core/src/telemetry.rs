@@ -1,5 +1,5 @@
-//! What is counted, through the `metrics` facade. Without the feature `metrics` these are
-//! empty functions.
+//! The metrics, recorded through the `metrics` facade. Without the feature `metrics`, these
+//! functions are empty.
 //!
 //! | metric | kind | labels |
 //! | --- | --- | --- |

@@ -1,9 +1,8 @@
-//! Text whose UTF-8 was checked once.
+//! Text that is checked to be UTF-8 only once.
 //!
-//! The only `unsafe` code of this crate is here and where text that arrived in pieces, and was
-//! checked piece by piece, becomes a `Utf8Bytes`. The invariant is that the bytes are UTF-8.
-//! Turning them into `&str` without a second pass is what makes text as cheap to hand on as
-//! binary.
+//! The only `unsafe` code of this crate is here and in `protocol/partial.rs`, which makes a
+//! `Utf8Bytes` of text that it checked piece by piece. The invariant is that the bytes are UTF-8.
+//! They become a `&str` without another check, so text is as cheap to pass on as binary.
 #![allow(unsafe_code)]
 
 use std::{
@@ -16,10 +15,10 @@ use std::{
 
 use bytes::Bytes;
 
-/// A cheaply cloneable UTF-8 string: [`Bytes`] that are known to be text.
+/// A UTF-8 string that is cheap to clone, because clones share its [`Bytes`].
 ///
-/// It derefs to `str`, and converts from `&str`, `String` and (checked) from
-/// `Bytes` and `Vec<u8>`.
+/// It derefs to `str`. It converts from `&str` and `String`, and, if they are UTF-8, from `Bytes`
+/// and `Vec<u8>`.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -33,34 +32,34 @@ use bytes::Bytes;
 pub struct Utf8Bytes(Bytes);
 
 impl Utf8Bytes {
-    /// Text that lives for the whole program; nothing is copied.
+    /// A string from static text, which is not copied.
     pub const fn from_static(text: &'static str) -> Self {
         Self(Bytes::from_static(text.as_bytes()))
     }
 
-    /// Bytes that were found to be UTF-8 before.
+    /// A string from bytes that are known to be UTF-8.
     ///
     /// # Safety
-    /// They must be UTF-8.
+    /// The bytes must be UTF-8.
     pub(crate) unsafe fn from_utf8_unchecked(bytes: Bytes) -> Self {
         Self(bytes)
     }
 
-    /// The text.
+    /// The text as a `str`.
     #[inline]
     pub fn as_str(&self) -> &str {
-        // SAFETY: every constructor takes a `str` or bytes that were checked, and `Bytes`
-        // never change.
+        // SAFETY: every constructor takes a `str` or bytes that are known to be UTF-8, and
+        // `Bytes` never change.
         unsafe { std::str::from_utf8_unchecked(&self.0) }
     }
 
-    /// The bytes behind the text, without a copy.
+    /// The bytes of the text, without a copy.
     #[inline]
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
 
-    /// The same bytes, shared.
+    /// The bytes of the text; a clone of them shares the memory.
     #[inline]
     pub fn as_bytes(&self) -> &Bytes {
         &self.0
@@ -88,7 +87,7 @@ impl AsRef<[u8]> for Utf8Bytes {
     }
 }
 
-/// As `str` does, which it can be borrowed as.
+/// Hashes like `str`, because this type borrows as `str`.
 impl Hash for Utf8Bytes {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
@@ -155,7 +154,7 @@ impl TryFrom<Bytes> for Utf8Bytes {
     fn try_from(bytes: Bytes) -> Result<Self, Utf8Error> {
         match simdutf8::basic::from_utf8(&bytes) {
             Ok(_) => Ok(Self(bytes)),
-            // The fast check does not say where; the standard library does.
+            // The fast check does not tell where the error is, but the standard library does.
             Err(_) => std::str::from_utf8(&bytes).map(|_| Self(bytes.clone())),
         }
     }
@@ -169,11 +168,11 @@ impl TryFrom<Vec<u8>> for Utf8Bytes {
     }
 }
 
-/// The bytes cannot be, or become, UTF-8.
+/// The bytes are not UTF-8, and no further bytes can make them so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InvalidUtf8;
 
-/// Copies `bytes` into a text of exactly their size.
+/// Copies `bytes` into a string of exactly their size.
 pub(crate) fn copy_text(bytes: &[u8]) -> Result<Utf8Bytes, InvalidUtf8> {
     match simdutf8::basic::from_utf8(bytes) {
         Ok(text) => Ok(Utf8Bytes::from(text)),

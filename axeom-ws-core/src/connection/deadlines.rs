@@ -5,59 +5,60 @@ use crate::{
     runtime::{Now, Tick},
 };
 
-/// The deadlines of a connection. Pure: it is told the time, and only when one of them may have
-/// passed, so that a message costs no look at a clock.
+/// The deadlines of a connection. This reads no clock: the caller passes the time, and only
+/// when a deadline may have passed, so that a message does not cost a look at a clock.
 #[derive(Debug)]
 pub(super) struct Deadlines {
     ping: Tick,
-    /// When something must have come since the last ping.
+    /// When the peer must have sent something since the last ping.
     pong: Tick,
-    /// When the peer's silence is looked at next, and how many looks in a row found it.
+    /// When to check next whether the peer has sent a message.
     idle: Tick,
+    /// How many checks in a row found no message.
     quiet: u32,
-    /// When a blocked write must have made progress.
+    /// When a blocked write must have progressed.
     write: Tick,
     lifetime: Tick,
-    /// When the peer's close frame is answered, even if a handler is still busy.
+    /// When the peer's close frame is answered even though a handler is still busy.
     answer: Tick,
     /// When the closing handshake must be over.
     close: Tick,
-    /// The nearest of them may be another than it was.
+    /// Whether the nearest deadline may have changed.
     changed: bool,
     /// What the timer is set to.
     armed: Tick,
 }
 
-/// What a connection did since it was last asked, as marks that cost nothing to set.
+/// What happened on a connection since the last check, as marks that cost nothing to set.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Bytes came, or the peer was seen to take some.
+    /// Bytes arrived, or the peer accepted some after a write was blocked.
     pub(super) received: bool,
-    /// A message came.
+    /// A message arrived.
     pub(super) heard: bool,
 }
 
-/// What follows from a deadline that passed.
+/// What to do about a deadline that passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     /// It is time for a ping.
     Ping,
-    /// Nothing came after a ping.
+    /// The peer sent nothing after a ping.
     NoPong,
-    /// No message came for too long.
+    /// The peer has sent no message for too long.
     Idle,
-    /// A write made no progress.
+    /// A blocked write has not progressed in time.
     Stuck,
-    /// The connection is as old as it may become.
+    /// The connection has reached its maximum lifetime.
     Lifetime,
-    /// A handler has kept the peer's close frame waiting for too long.
+    /// A handler has delayed the answer to the peer's close frame for too long.
     NotAnswered,
     /// The closing handshake took too long.
     NotClosed,
 }
 
-/// Silence is looked at this many times in an idle timeout: the connection is closed at
-/// most one such part late.
+/// How often silence is checked within an idle timeout. The connection is closed at most one
+/// such interval late.
 const LOOKS: u32 = 4;
 
 impl Deadlines {
@@ -76,32 +77,33 @@ impl Deadlines {
         }
     }
 
-    /// The peer's close frame came while a handler was busy.
+    /// Starts the deadline for answering the peer's close frame, which arrived while a handler
+    /// was busy.
     pub(super) fn await_answer(&mut self, now: Now, settings: &Settings) {
         self.answer = now.after(Some(settings.close_timeout));
         self.changed = true;
     }
 
-    /// Nothing more is expected from the peer.
+    /// Clears the deadlines that watch the peer, because nothing more is expected from it.
     pub(super) fn stop_listening(&mut self) {
         (self.ping, self.pong, self.idle) = (Tick::NEVER, Tick::NEVER, Tick::NEVER);
         self.changed = true;
     }
 
-    /// The closing handshake begins; its own deadline takes the place of all others.
+    /// Starts the deadline of the closing handshake, which replaces all others.
     pub(super) fn begin_close(&mut self, now: Now, settings: &Settings) {
         self.stop();
         self.close = now.after(Some(settings.close_timeout));
     }
 
-    /// There is nothing left to keep time for.
+    /// Clears all deadlines.
     pub(super) fn stop(&mut self) {
         self.stop_listening();
         (self.write, self.lifetime) = (Tick::NEVER, Tick::NEVER);
         (self.answer, self.close) = (Tick::NEVER, Tick::NEVER);
     }
 
-    /// What the timer is to be set to, unless it is.
+    /// What to set the timer to, unless it is set to that already.
     #[inline]
     pub(super) fn rearm(&mut self) -> Option<Tick> {
         if !std::mem::take(&mut self.changed) {
@@ -112,13 +114,14 @@ impl Deadlines {
         (std::mem::replace(&mut self.armed, next) != next).then_some(next)
     }
 
-    /// Whether a blocked write is waited for.
+    /// Whether a write is blocked and its deadline runs.
     #[inline]
     pub(super) fn is_blocked(&self) -> bool {
         self.write.is_set()
     }
 
-    /// A write is blocked, at first or after progress; or, with `None`, it is not.
+    /// Starts the deadline of a blocked write over, or, with `None`, clears it. While the
+    /// connection closes, the deadline of the closing handshake covers writes too.
     pub(super) fn set_blocked(&mut self, now: Option<Now>, settings: &Settings) {
         if !self.close.is_set() {
             let write_timeout = Some(settings.write_timeout);
@@ -127,7 +130,7 @@ impl Deadlines {
         }
     }
 
-    /// What follows from the deadlines that passed, one at a time.
+    /// Returns one deadline that has passed; to be called until it returns `None`.
     pub(super) fn pass(
         &mut self,
         now: Now,
@@ -135,7 +138,7 @@ impl Deadlines {
         settings: &Settings,
     ) -> Option<Due> {
         let tick = now.tick();
-        // The timer has gone off, so it has to be set again.
+        // The timer has gone off, so it must be set again.
         self.changed = true;
         self.armed = Tick::NEVER;
         if self.close.has_come(tick) {
@@ -168,7 +171,7 @@ impl Deadlines {
         }
         if self.ping.has_come(tick) {
             self.ping = now.after(settings.ping_interval);
-            // While the last ping may still be answered, there is no use in another.
+            // Another ping is of no use while the last one may still be answered.
             if !self.pong.is_set() || activity.received {
                 activity.received = false;
                 self.pong = now.after(settings.pong_timeout);
@@ -179,7 +182,7 @@ impl Deadlines {
     }
 }
 
-/// How long after one look at the peer's silence comes the next.
+/// The time between two checks for silence.
 fn look(idle_timeout: Duration) -> Duration {
     idle_timeout / LOOKS
 }

@@ -5,7 +5,7 @@ use std::{
 
 use crate::runtime::Transport;
 
-/// What is left of a transport that was given up.
+/// Takes the place of a transport that was given up: reads and writes fail.
 pub(super) struct Gone;
 
 fn gone<T>() -> Poll<io::Result<T>> {

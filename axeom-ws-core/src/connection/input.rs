@@ -6,16 +6,17 @@ use std::{
 
 use crate::runtime::BoxTransport;
 
-/// Bytes one read may bring, and the size of a thread's scratch buffer.
+/// The most bytes that one read into a fresh buffer may bring, and so the size of a thread's
+/// scratch buffer.
 pub(super) const READ_SIZE: usize = 64 * 1024;
 
-/// From this many bytes on, what is left stays where it is and more is read behind it: a
-/// request's head that comes byte by byte must not be moved to and fro with each.
+/// From this many bytes on, what is left over stays in its buffer and more is read behind it.
+/// Otherwise a request head that arrives byte by byte would be copied twice for each byte.
 const TOO_MUCH_TO_MOVE: usize = 1024;
 
 thread_local! {
-    /// The buffer that connections on this thread read into, one at a time: while a
-    /// connection waits, it holds only what it could not use yet.
+    /// The buffer that connections on this thread read into, one at a time. While a
+    /// connection waits, it keeps only the bytes that it could not parse yet.
     static SCRATCH: Cell<Option<Box<Buffer>>> = const { Cell::new(None) };
 }
 
@@ -23,7 +24,7 @@ thread_local! {
 #[derive(Debug, Default)]
 pub(crate) struct Input(Option<Box<Buffer>>);
 
-/// What counts is `bytes[start..end]`.
+/// Only `bytes[start..end]` is in use.
 #[derive(Debug)]
 struct Buffer {
     bytes: Box<[u8]>,
@@ -50,7 +51,7 @@ impl Input {
         }
     }
 
-    /// Room for a read, behind what is left; never empty.
+    /// The room for a read, behind what is left over. It is never empty.
     fn room(&mut self) -> &mut [u8] {
         let buffer = match self.0.take() {
             Some(buffer)
@@ -80,15 +81,15 @@ impl Input {
         &mut buffer.bytes[buffer.end..]
     }
 
-    /// The first `n` bytes of the room were read.
+    /// Notes that a read filled the first `n` bytes of the room.
     fn filled(&mut self, n: usize) {
         if let Some(buffer) = &mut self.0 {
             buffer.end = (buffer.end + n).min(buffer.bytes.len());
         }
     }
 
-    /// Reads once, to behind what is left. While that waits, the thread's buffer is given
-    /// back.
+    /// Reads once, to behind what is left over. If the read is pending, the thread's buffer is
+    /// given back.
     pub(crate) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -103,7 +104,7 @@ impl Input {
         read
     }
 
-    /// Gives the thread's buffer back; what is left moves into one of its own size.
+    /// Gives the thread's buffer back, and moves what is left over into a buffer of that size.
     pub(crate) fn park(&mut self) {
         let Some(buffer) = self.0.take() else { return };
         if buffer.bytes.len() >= READ_SIZE {
@@ -124,7 +125,7 @@ impl Drop for Input {
 }
 
 impl Buffer {
-    /// One of just this size; none for nothing.
+    /// A buffer of exactly these bytes, or `None` if there are none.
     fn of(bytes: &[u8]) -> Option<Box<Self>> {
         let whole = || Self { bytes: bytes.into(), start: 0, end: bytes.len() };
         (!bytes.is_empty()).then(|| Box::new(whole()))
@@ -136,7 +137,7 @@ impl Buffer {
     }
 }
 
-/// The thread's buffer, or a new one.
+/// The thread's buffer, or a new one if it is in use.
 fn scratch() -> Box<Buffer> {
     let scratch = SCRATCH.try_with(Cell::take).ok().flatten();
     scratch
@@ -144,7 +145,7 @@ fn scratch() -> Box<Buffer> {
 }
 
 fn give_back(buffer: Box<Buffer>) {
-    // On a thread that is ending there is no next reader.
+    // If the thread is ending, nothing will read on it again.
     let _ = SCRATCH.try_with(|slot| slot.set(Some(buffer)));
 }
 
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_next_input_of_a_thread_has_the_buffer_of_the_last() {
-        // A new one has zeros, wherever it is.
+        // A new buffer would hold zeros, even at the same address.
         let mut last = Input::default();
         last.room()[10] = 42;
         last.filled(1);

@@ -1,4 +1,5 @@
-//! The outgoing side of a connection: handles on several threads, and the task that writes.
+//! Models of the sending side of a connection: handles on several threads, and the task that
+//! writes.
 
 mod task;
 
@@ -27,7 +28,7 @@ use crate::{
 /// A close frame with a code and no reason, in bytes.
 const CLOSE_FRAME: usize = 4;
 
-/// Every message is over the high-water mark, and congestion is over when all is written.
+/// Any message crosses the high-water mark, and congestion ends once everything is written.
 fn tight() -> Options {
     Options::new().high_water_mark(1).low_water_mark(0).send_limit(1 << 10)
 }
@@ -101,7 +102,7 @@ fn who_waits_for_room_is_told() {
 #[test]
 fn who_waits_for_an_empty_queue_is_told() {
     explore(3, || {
-        // A frame fills the queue without being backpressure.
+        // One frame fills the queue without crossing the high-water mark.
         let mut task = Task::new(&Options::new().high_water_mark(FRAME).send_limit(FRAME));
         let sender = spawn(&task, |link| {
             for _ in 0..3 {
@@ -173,7 +174,7 @@ fn all_who_wait_to_be_ready_are_told() {
     });
 }
 
-/// Nobody writes here: what ends the connection is all that can end the wait.
+/// No task writes here, so only the end of the connection can end the wait.
 fn who_waits_is_told_of(end: fn(&Link)) {
     explore(3, move || {
         let task = Task::new(&tight());
@@ -247,7 +248,7 @@ fn a_close_is_seen_and_goes_behind_what_is_queued() {
         let mut task = Task::new(&Options::new());
         let closing = spawn(&task, |link| {
             let queued = try_send(link).is_ok();
-            // Nothing after it, for that would wake the task as well.
+            // Nothing is sent afterwards, because that would wake the task as well.
             link.close(CloseFrame::new(CloseCode::NORMAL, ""));
             usize::from(queued)
         });

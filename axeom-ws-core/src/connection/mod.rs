@@ -1,5 +1,5 @@
-//! The protocol over a transport and time: what one connection's task does, whatever its app
-//! makes of it.
+//! What the task of one connection does: it runs the protocol over a transport and keeps the
+//! connection's deadlines. What the events mean is up to the app.
 
 mod deadlines;
 mod driver;

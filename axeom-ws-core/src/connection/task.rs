@@ -10,12 +10,12 @@ use tracing::Span;
 
 use crate::{hub::Member, link::Phase};
 
-/// The task of a connection, around what it does: it tells the link when it runs and when it
-/// waits, and ends when its server is dropped.
+/// The task of a connection, wrapped around the future that does the work. It tells the link
+/// when the task runs and when it waits, and it ends the task when the server is dropped.
 #[pin_project]
 pub(crate) struct Task<F> {
     member: Arc<Member>,
-    /// In a box, for most programs have no subscriber that enables it.
+    /// Boxed, because most programs have no subscriber that enables it.
     span: Option<Box<Span>>,
     #[pin]
     future: F,
@@ -45,7 +45,8 @@ impl<F: Future<Output = ()>> Future for Task<F> {
             if flags.phase() == Phase::Abandoned {
                 return Poll::Ready(());
             }
-            // A handler that is waited for without the driver must hear of it too.
+            // Parking lets `abandon` wake the task even while it awaits something other than
+            // the driver.
             if flags.is_awake() && !link.park(cx.waker(), true, flags.phase(), false) {
                 cx.waker().wake_by_ref();
             }

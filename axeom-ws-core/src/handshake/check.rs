@@ -7,10 +7,10 @@ use super::{
 };
 use crate::origin::OriginPolicy;
 
-/// Checks what holds for any request: exactly one `Host`.
+/// Checks what every request must have: exactly one `Host` header (RFC 9112 §3.2).
 ///
 /// # Errors
-/// [`Refusal::Host`].
+/// [`Refusal::Host`] if there is none, or more than one.
 pub fn check_head<B>(request: &Request<B>) -> Result<(), Refusal> {
     if request.headers().get_all(header::HOST).iter().count() == 1 {
         Ok(())
@@ -19,12 +19,12 @@ pub fn check_head<B>(request: &Request<B>) -> Result<(), Refusal> {
     }
 }
 
-/// Whether a client asks for WebSocket at all, well or badly.
+/// Whether a request asks for an upgrade to WebSocket, even if the rest of it is wrong.
 pub fn is_upgrade<B>(request: &Request<B>) -> bool {
     lists::has_token(request.headers(), &header::UPGRADE, "websocket")
 }
 
-/// Checks that no body is announced: it would be taken for frames.
+/// Checks that no body is announced, because it would be parsed as frames.
 pub(crate) fn check_no_body(headers: &HeaderMap) -> Result<(), Refusal> {
     let empty = |value: &HeaderValue| {
         !value.is_empty() && value.as_bytes().iter().all(|digit| *digit == b'0')
@@ -37,11 +37,11 @@ pub(crate) fn check_no_body(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Checks a request to a WebSocket route, in the order that the refusals have in
-/// RFC 6455 §4.2: method, upgrade, version, key, body, origin.
+/// Checks a request to a WebSocket route (RFC 6455 §4.2.1): its method, upgrade, version, key,
+/// body and origin, in this order.
 ///
 /// # Errors
-/// The first check that does not hold.
+/// The refusal for the first check that fails.
 pub fn check_upgrade<B>(request: &Request<B>, origins: &OriginPolicy) -> Result<Upgrade, Refusal> {
     let headers = request.headers();
     if request.method() != Method::GET {
@@ -66,31 +66,32 @@ pub fn check_upgrade<B>(request: &Request<B>, origins: &OriginPolicy) -> Result<
     Ok(Upgrade { accept: derive_accept_key(key.as_bytes()) })
 }
 
-/// The subprotocols a client offers, in its order of preference.
+/// The subprotocols that a client offers, in its order of preference (RFC 6455 §4.1).
 ///
 /// # Errors
-/// [`Refusal::BadProtocols`].
+/// [`Refusal::BadProtocols`] if the header is not a list of tokens.
 pub fn offered_protocols<B>(request: &Request<B>) -> Result<Vec<&str>, Refusal> {
     lists::tokens(request.headers(), &header::SEC_WEBSOCKET_PROTOCOL, &Refusal::BadProtocols)
 }
 
-/// The extensions a client offers, in its order of preference. An unknown one is
-/// to be ignored.
+/// The extensions that a client offers, in its order of preference (RFC 6455 §9.1). A server
+/// ignores those that it does not know.
 ///
 /// # Errors
-/// [`Refusal::BadExtensions`].
+/// [`Refusal::BadExtensions`] if the header does not follow its grammar.
 pub fn offered_extensions<B>(request: &Request<B>) -> Result<Vec<ExtensionOffer>, Refusal> {
     lists::extensions(request.headers(), &header::SEC_WEBSOCKET_EXTENSIONS)
 }
 
-/// A handshake that may be accepted.
+/// A handshake that passed all checks and may be accepted. The [module](crate::handshake) has an
+/// example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
     accept: String,
 }
 
 impl Upgrade {
-    /// The 101 response, with `protocol` if one was chosen (RFC 6455 §4.2.2).
+    /// The 101 response (RFC 6455 §4.2.2), with the subprotocol that was chosen, if any.
     pub fn response(&self, protocol: Option<&HeaderValue>) -> Response<()> {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -107,7 +108,7 @@ impl Upgrade {
     }
 }
 
-/// The value of a header that must not be repeated.
+/// The value of a header, or `None` if it is missing or repeated.
 pub(super) fn only<'a>(
     headers: &'a HeaderMap,
     name: &header::HeaderName,
@@ -116,7 +117,7 @@ pub(super) fn only<'a>(
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Whether this is 16 bytes in base64: 22 digits and two signs of padding.
+/// Whether this looks like 16 bytes in base64, which are 22 digits and two padding characters.
 fn is_key(key: &[u8]) -> bool {
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(digit)

@@ -1,4 +1,4 @@
-//! What a client checks in the answer to its handshake (RFC 6455 §4.1).
+//! How a client checks the answer to its handshake (RFC 6455 §4.1).
 
 use async_tungstenite::tungstenite::handshake::derive_accept_key;
 use http::{Response, StatusCode, header};
@@ -9,7 +9,20 @@ use super::{
     lists::{self, ExtensionOffer},
 };
 
-/// Why a client must fail the connection instead of using it (RFC 6455 §4.1).
+/// Why a client must not use a connection after the server's answer (RFC 6455 §4.1).
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{
+///     handshake::{BadResponse, check_response},
+///     http::{Response, StatusCode},
+/// };
+///
+/// let mut response = Response::new(());
+/// *response.status_mut() = StatusCode::NOT_FOUND;
+/// let error = check_response(&response, "dGhlIHNhbXBsZSBub25jZQ==").unwrap_err();
+/// assert_eq!(error, BadResponse::Status(StatusCode::NOT_FOUND));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum BadResponse {
@@ -19,7 +32,7 @@ pub enum BadResponse {
     /// `Upgrade` is not `websocket`, or `Connection` does not list `Upgrade`.
     #[error("the server does not upgrade to websocket")]
     Upgrade,
-    /// `Sec-WebSocket-Accept` is missing, repeated, or made of another key.
+    /// `Sec-WebSocket-Accept` is missing or repeated, or does not match the key.
     #[error("the server's Sec-WebSocket-Accept does not belong to the key")]
     Accept,
     /// `Sec-WebSocket-Extensions` does not follow its grammar.
@@ -27,12 +40,14 @@ pub enum BadResponse {
     Extensions,
 }
 
-/// Checks a server's answer to the handshake with this `Sec-WebSocket-Key`, and returns
-/// the extensions it uses. One that the client did not offer, and a second
-/// permessage-deflate, fails the connection: see [`agreed_deflate`](super::agreed_deflate).
+/// Checks a server's answer to a handshake with this `Sec-WebSocket-Key`, and returns the
+/// extensions that the server uses.
+///
+/// The caller must still fail the connection if there is an extension that it did not offer, or
+/// permessage-deflate twice; see also [`agreed_deflate`](super::agreed_deflate).
 ///
 /// # Errors
-/// The first check of RFC 6455 §4.1 that does not hold.
+/// The first check of RFC 6455 §4.1 that fails.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;

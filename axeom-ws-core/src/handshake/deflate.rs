@@ -11,19 +11,19 @@ const CLIENT_NO_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_BITS: &str = "server_max_window_bits";
 const CLIENT_BITS: &str = "client_max_window_bits";
 
-/// The parameters of one offer, or of one answer.
+/// The parameters of one offer or answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ParsedParams {
     server_no_takeover: bool,
     client_no_takeover: bool,
     server_bits: Option<u8>,
-    /// With `Some(None)`: the parameter without a value.
+    /// `Some(None)` stands for the parameter without a value.
     client_bits: Option<Option<u8>>,
 }
 
 impl ParsedParams {
-    /// `None` for what is not permessage-deflate, or has a parameter that is unknown,
-    /// repeated or has no usable value.
+    /// `None` if this is not permessage-deflate, or if a parameter is unknown, repeated, or has
+    /// no usable value.
     fn read(offer: &ExtensionOffer) -> Option<Self> {
         if !offer.name.eq_ignore_ascii_case(NAME) {
             return None;
@@ -56,18 +56,18 @@ impl ParsedParams {
     }
 }
 
-/// 8 to 15, in decimal without a leading zero.
+/// Parses window bits: 8 to 15, in decimal without a leading zero (RFC 7692 §7.1.2).
 fn bits(value: &str) -> Option<u8> {
     let plain = !value.starts_with('0') && value.bytes().all(|byte| byte.is_ascii_digit());
     value.parse().ok().filter(|bits| plain && (8..=15).contains(bits))
 }
 
-/// The smallest window that can be worked with: zlib has no 8.
+/// The smallest window that zlib supports without a header, as a power of two.
 const SMALLEST: u8 = 9;
 
-/// Chooses the first offer that can be met: the parameters, and the header to answer with.
-/// The answer names only what the offer did, or, to turn the client's context takeover
-/// off, what RFC 7692 §7.1.1.2 lets a server ask for unasked.
+/// Accepts the first offer that can be met, and returns the parameters and the header of the
+/// answer. The answer contains only parameters of the offer, with one exception:
+/// `client_no_context_takeover`, which a server may always request (RFC 7692 §7.1.1.2).
 pub(crate) fn negotiate(
     offers: &[ExtensionOffer],
     own: &Compression,
@@ -97,7 +97,7 @@ pub(crate) fn negotiate(
         if parsed.server_bits.is_some() {
             answer += &format!("; {SERVER_BITS}={server_bits}");
         }
-        // Without a smaller window there is nothing to tell.
+        // 15 bits is what a client uses without the parameter.
         if parsed.client_bits.is_some() && client_bits < 15 {
             answer += &format!("; {CLIENT_BITS}={client_bits}");
         }
@@ -105,7 +105,18 @@ pub(crate) fn negotiate(
     })
 }
 
-/// The offer of a client that wants this compression.
+/// The `Sec-WebSocket-Extensions` value with which a client offers this compression
+/// (RFC 7692 §7.1).
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{Compression, handshake::offer_deflate};
+///
+/// assert_eq!(
+///     offer_deflate(&Compression::new()),
+///     "permessage-deflate; server_no_context_takeover; client_max_window_bits"
+/// );
+/// ```
 pub fn offer_deflate(own: &Compression) -> String {
     let mut offer = NAME.to_owned();
     if !own.server_context_takeover {
@@ -124,8 +135,8 @@ pub fn offer_deflate(own: &Compression) -> String {
     offer
 }
 
-/// The parameters a server answered a client's [offer](offer_deflate) with; `None` if the
-/// answer is one that the client must fail the connection for (RFC 7692 §7.1).
+/// The parameters that follow from a server's answer to a client's [offer](offer_deflate). `None`
+/// if the client must fail the connection because of the answer (RFC 7692 §7.1).
 pub fn agreed_deflate(answer: &ExtensionOffer, own: &Compression) -> Option<DeflateParams> {
     let parsed = ParsedParams::read(answer)?;
     let server_bits = parsed.server_bits.unwrap_or(15);

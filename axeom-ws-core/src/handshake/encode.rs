@@ -2,16 +2,26 @@ use http::{HeaderMap, Response, StatusCode, header};
 
 use super::lists::has_token;
 
-/// A response as it goes over the wire, for a connection that ends after it, or,
-/// with status 101, becomes a WebSocket.
+/// Encodes a response for the wire. The connection ends after it, or, with status 101, becomes a
+/// WebSocket.
 ///
-/// `Content-Length` is set from the body, and `Connection: close`; neither for 101. A 204
-/// or 304 has no body, whatever the response holds (RFC 9110 §6.4.1).
+/// Except for 101, this sets `Content-Length` from the body, and `Connection: close`. A 204 or 304
+/// is sent without a body, even if the response has one (RFC 9110 §6.4.1).
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{handshake::encode, http::Response};
+///
+/// assert_eq!(
+///     encode(&Response::new("hello")),
+///     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+/// );
+/// ```
 pub fn encode(response: &Response<impl AsRef<[u8]>>) -> Vec<u8> {
     encode_with(response, response.body().as_ref())
 }
 
-/// As [`encode`], with a body that the response need not own.
+/// Does the same as [`encode`], with a body that is not part of the response.
 pub(crate) fn encode_with<T>(response: &Response<T>, body: &[u8]) -> Vec<u8> {
     let without_body =
         matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -37,7 +47,8 @@ pub(crate) fn encode_with<T>(response: &Response<T>, body: &[u8]) -> Vec<u8> {
 
 fn write_headers(out: &mut Vec<u8>, headers: &HeaderMap, connection: bool) {
     for (name, value) in headers {
-        // The body is always sent whole: what says otherwise would desynchronize.
+        // The body is always sent as it is, so a header that says otherwise would make the
+        // client read its end in the wrong place.
         if matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING)
             || (*name == header::CONNECTION && !connection)
         {
@@ -55,8 +66,8 @@ fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes `sec-websocket-accept` as `Sec-WebSocket-Accept`: names have no case, but some
-/// old clients compare them as the RFC prints them.
+/// Writes `sec-websocket-accept` as `Sec-WebSocket-Accept`. Header names are case-insensitive,
+/// but some old clients compare them with the spelling of the RFC.
 fn title_case(out: &mut Vec<u8>, name: &str) {
     let rest = name.strip_prefix("sec-websocket").inspect(|_| out.extend(b"Sec-WebSocket"));
     let mut upper = rest.is_none();

@@ -18,36 +18,36 @@ use super::Refusal;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeadLimits {
-    /// The whole head in bytes, its empty line included.
+    /// The most bytes of the whole head, including its empty line.
     pub size: usize,
-    /// The number of header lines, up to [`HeadLimits::MOST_HEADERS`].
+    /// The most header lines, up to [`HeadLimits::MOST_HEADERS`].
     pub headers: usize,
-    /// The request line in bytes.
+    /// The most bytes of the request line.
     pub request_line: usize,
 }
 
 impl HeadLimits {
-    /// No head is read with more header lines than this, whatever its limit says.
+    /// A head with more header lines than this is refused, even if its limit is higher.
     pub const MOST_HEADERS: usize = 256;
 
-    /// 16 KiB, 100 headers, and 8 KiB for the request line.
+    /// The defaults: 16 KiB for the whole head, 100 header lines, and 8 KiB for the request line.
     pub const fn new() -> Self {
         Self { size: 16 * 1024, headers: 100, request_line: 8 * 1024 }
     }
 
-    /// The most bytes of a whole head, its empty line included.
+    /// Sets the most bytes of the whole head, including its empty line. Default 16 KiB.
     pub const fn size(mut self, bytes: usize) -> Self {
         self.size = bytes;
         self
     }
 
-    /// The most header lines, up to [`HeadLimits::MOST_HEADERS`].
+    /// Sets the most header lines, up to [`HeadLimits::MOST_HEADERS`]. Default 100.
     pub const fn headers(mut self, count: usize) -> Self {
         self.headers = count;
         self
     }
 
-    /// The most bytes of a request line.
+    /// Sets the most bytes of the request line. Default 8 KiB.
     pub const fn request_line(mut self, bytes: usize) -> Self {
         self.request_line = bytes;
         self
@@ -64,15 +64,15 @@ impl Default for HeadLimits {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Head {
-    /// The request; it has no body.
+    /// The request, without a body.
     pub request: Request<()>,
-    /// The length of the head in bytes: what follows in the input belongs to the
+    /// The length of the head in bytes. What follows it in the input belongs to the
     /// connection.
     pub size: usize,
 }
 
-/// Finds and parses a request head that arrives in pieces, looking at each byte
-/// once until the head is complete.
+/// Finds and parses a request head that arrives in pieces (RFC 9112). It looks at each byte once
+/// until the head is complete. The [module](crate::handshake) has an example.
 #[derive(Debug)]
 pub struct HeadReader {
     limits: HeadLimits,
@@ -83,22 +83,22 @@ pub struct HeadReader {
 }
 
 impl HeadReader {
-    /// A reader that has seen nothing.
+    /// A reader for a new head.
     pub fn new(limits: HeadLimits) -> Self {
         Self { limits, scanned: 0, line_start: 0, lines: 0 }
     }
 
-    /// Looks at what is new in `input`, all that was received so far. `None` if the
-    /// head is not complete.
+    /// Reads the new part of `input`, which must be everything that was received so far. `None`
+    /// if the head is not complete yet.
     ///
     /// # Errors
-    /// The head is malformed or over a limit.
+    /// The head is malformed or exceeds a limit.
     pub fn read(&mut self, input: &[u8]) -> Result<Option<Head>, Refusal> {
         while let Some(new) = input.get(self.scanned..).filter(|new| !new.is_empty()) {
             let newline = memchr(b'\n', new);
             let end = self.scanned + newline.unwrap_or(new.len());
             let seen = end + usize::from(newline.is_some());
-            // Whichever limit comes first.
+            // If both limits are exceeded, the lower one is reported.
             let HeadLimits { size, request_line, .. } = self.limits;
             let line_limit = self.line_start.saturating_add(request_line);
             if self.lines == 0 && seen > line_limit && line_limit <= size {
@@ -131,7 +131,7 @@ impl HeadReader {
 }
 
 fn parse(input: &[u8]) -> Result<Head, Refusal> {
-    // What the request keeps are parts of one copy.
+    // The URI and the header values of the request share this copy.
     let input = &Bytes::copy_from_slice(input);
     let mut headers = [const { MaybeUninit::uninit() }; HeadLimits::MOST_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);

@@ -1,10 +1,10 @@
-//! The comma-separated lists of RFC 9110 §5.6.1, read in one pass.
+//! The comma-separated lists of RFC 9110 §5.6.1.
 
 use http::{HeaderMap, HeaderName};
 
 use super::Refusal;
 
-/// Whether any of the `name` headers lists `token`, in any case.
+/// Whether any of the `name` headers lists `token`, ignoring case.
 pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers
         .get_all(name)
@@ -13,7 +13,7 @@ pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> 
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// The tokens of all `name` headers, in order; empty items are skipped.
+/// The tokens of all `name` headers, in order and without empty items.
 pub(super) fn tokens<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -35,17 +35,30 @@ pub(super) fn tokens<'a>(
     Ok(tokens)
 }
 
-/// One extension a client offers, or a server uses, with its parameters (RFC 6455 §9.1).
+/// One extension that a client offers or a server uses, with its parameters (RFC 6455 §9.1).
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{handshake::offered_extensions, http::Request};
+///
+/// let request = Request::builder()
+///     .header("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits=10")
+///     .body(())?;
+/// let offers = offered_extensions(&request)?;
+/// assert_eq!(offers[0].name, "permessage-deflate");
+/// assert_eq!(offers[0].params[0].1.as_deref(), Some("10"));
+/// # Ok::<(), axeom_ws::BoxError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExtensionOffer {
-    /// The extension, such as `permessage-deflate`.
+    /// The name of the extension, such as `permessage-deflate`.
     pub name: String,
-    /// Its parameters in order, each with its value if it has one.
+    /// The parameters in order, each with its value if it has one.
     pub params: Vec<(String, Option<String>)>,
 }
 
-/// The offers of all `name` headers, in the client's order of preference.
+/// The extensions of all `name` headers, in order.
 pub(super) fn extensions(
     headers: &HeaderMap,
     name: &HeaderName,
@@ -83,7 +96,7 @@ impl Cursor<'_> {
         Some(ExtensionOffer { name, params })
     }
 
-    /// A token, or a quoted string that holds one.
+    /// Reads a token, or a quoted string that contains one.
     fn value(&mut self) -> Option<String> {
         self.skip_space();
         if self.0.first() != Some(&b'"') {
@@ -131,7 +144,7 @@ impl Cursor<'_> {
     }
 }
 
-/// A character of a token (RFC 9110 §5.6.2).
+/// Whether this is a character of a token (RFC 9110 §5.6.2).
 pub(crate) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -1,9 +1,9 @@
-//! The opening handshake of RFC 6455 §4, as pure functions.
+//! The opening handshake of RFC 6455 §4, without I/O.
 //!
-//! [`HeadReader`] turns received bytes into an [`http::Request`]; [`check_head`] and
-//! [`check_upgrade`] turn the request into an [`Upgrade`], or into the [`Refusal`]
-//! that says what to change. An [`Upgrade`] makes the 101 response; [`encode`] makes
-//! bytes of any response. A client has [`check_response`]. No I/O happens here.
+//! [`HeadReader`] parses received bytes into an [`http::Request`]. [`check_head`] and
+//! [`check_upgrade`] turn the request into an [`Upgrade`], which makes the 101 response, or into
+//! a [`Refusal`], which tells the client what to change. [`encode`] turns any response into
+//! bytes. For clients, there is [`check_response`].
 //!
 //! ```
 //! # use axeom_ws_core as axeom_ws;

@@ -2,8 +2,18 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use thiserror::Error;
 
-/// Why a handshake is refused. The message is what the client reads: one line that
-/// says what to change.
+/// Why a handshake is refused. Its message is the body of the response: one line that tells the
+/// client what to change.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::handshake::Refusal;
+///
+/// let response = Refusal::UnsupportedVersion.into_response();
+/// assert_eq!(response.status(), 426);
+/// assert_eq!(response.headers()["sec-websocket-version"], "13");
+/// assert_eq!(response.body(), "send Sec-WebSocket-Version: 13\n");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -16,22 +26,22 @@ pub enum Refusal {
     /// 400: a header continues on a second line (RFC 9112 §5.2).
     #[error("a header must not continue on a second line")]
     FoldedHeader,
-    /// 400: not exactly one Host header (RFC 9112 §3.2).
+    /// 400: there is not exactly one Host header (RFC 9112 §3.2).
     #[error("send exactly one Host header")]
     Host,
-    /// 414: the request line is over its limit.
+    /// 414: the request line is longer than its limit.
     #[error("the request line is over {limit} bytes; shorten the path or query")]
     RequestLineTooLong {
         /// The limit in bytes.
         limit: usize,
     },
-    /// 431: the request head is over its limit.
+    /// 431: the request head is longer than its limit.
     #[error("the request head is over {limit} bytes; send fewer or shorter headers")]
     HeadTooLarge {
         /// The limit in bytes.
         limit: usize,
     },
-    /// 431: too many header lines.
+    /// 431: there are too many header lines.
     #[error("more than {limit} headers; send fewer")]
     TooManyHeaders {
         /// The limit.
@@ -43,18 +53,18 @@ pub enum Refusal {
     /// 404: no route has this path.
     #[error("no route here; check the path")]
     NotFound,
-    /// 400: a parameter of the path is not UTF-8 once it is decoded.
+    /// 400: a parameter of the path is not UTF-8 after percent-decoding.
     #[error("the path must be UTF-8, percent-encoded")]
     PathNotText,
     /// 405: the method is not GET (RFC 6455 §4.1).
     #[error("a WebSocket handshake is a GET request")]
     MethodNotAllowed,
-    /// 426: not an upgrade to WebSocket over HTTP/1.1 (RFC 6455 §4.2.1).
+    /// 426: the request is not an upgrade to WebSocket over HTTP/1.1 (RFC 6455 §4.2.1).
     #[error(
         "this is a WebSocket route; send HTTP/1.1 with Upgrade: websocket and Connection: Upgrade"
     )]
     UpgradeRequired,
-    /// 426: another version of the protocol (RFC 6455 §4.4).
+    /// 426: the version of the protocol is not 13 (RFC 6455 §4.4).
     #[error("send Sec-WebSocket-Version: 13")]
     UnsupportedVersion,
     /// 400: the key is missing, repeated or not 16 bytes of base64 (RFC 6455 §4.1).
@@ -63,7 +73,7 @@ pub enum Refusal {
     /// 400: the request announces a body.
     #[error("a WebSocket handshake has no body; leave out Content-Length and Transfer-Encoding")]
     Body,
-    /// 403: a page of another origin (RFC 6455 §10.2).
+    /// 403: the request comes from a page whose origin is not allowed (RFC 6455 §10.2).
     #[error("this Origin is not allowed to connect")]
     ForeignOrigin,
     /// 500: a derive or guard failed.
@@ -78,10 +88,10 @@ pub enum Refusal {
     /// 400: `Sec-WebSocket-Extensions` has broken syntax (RFC 6455 §9.1).
     #[error("Sec-WebSocket-Extensions must be a list of extensions with parameters")]
     BadExtensions,
-    /// 503: the server has as many connections as it may.
+    /// 503: the server has as many connections as it may have.
     #[error("the server is at capacity; try again later")]
     AtCapacity,
-    /// 503: the server shuts down.
+    /// 503: the server is shutting down.
     #[error("the server is shutting down; try again later")]
     ShuttingDown,
 }
@@ -91,7 +101,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 impl Refusal {
-    /// The status of the answer.
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
             Refusal::RequestLineTooLong { .. } => StatusCode::URI_TOO_LONG,
@@ -109,7 +119,7 @@ impl Refusal {
         }
     }
 
-    /// The whole answer: status, headers, and the message as a one-line body.
+    /// The whole response: the status, the headers, and the message as a one-line body.
     pub fn into_response(self) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from(format!("{self}\n")));
         *response.status_mut() = self.status();

@@ -1,23 +1,24 @@
 use super::lifecycle::Phase;
 use crate::sync::atomic::{AtomicU8, Ordering};
 
-/// What a connection's task should know without a lock. It changes only while the link's state
-/// is locked, but for `AWAKE`, which the task sets when it likes, and `WAITED_FOR`.
+/// What can be read without locking the link's state: the phase and the flags below. They change
+/// only while the state is locked, with three exceptions: the task sets `AWAKE` and clears `DUE`
+/// without the lock, and `WAITED_FOR` never needs it.
 pub(super) struct SharedFlags(AtomicU8);
 
-/// The high-water mark was crossed, and the low-water mark not reached since.
+/// The high-water mark was crossed, and the low-water mark has not been reached since.
 pub(super) const CONGESTED: u8 = 8;
-/// The task runs, or was woken: it will look for work before it waits.
+/// The task runs or was woken, so it will look for work before it waits again.
 pub(super) const AWAKE: u8 = 16;
 /// There are frames for the task to take.
 pub(super) const QUEUED: u8 = 32;
 /// A deadline may have passed.
 pub(super) const DUE: u8 = 64;
-/// Somebody listens for room.
+/// A sender may be listening for room.
 pub(super) const WAITED_FOR: u8 = 128;
 
 impl SharedFlags {
-    /// Of an open connection whose task runs.
+    /// The flags of an open connection whose task runs.
     pub(super) fn new() -> Self {
         Self(AtomicU8::new(Phase::Open as u8 | AWAKE))
     }
@@ -37,14 +38,14 @@ impl SharedFlags {
         self.0.fetch_and(!flags, ordering);
     }
 
-    /// The phase changes. Only whoever has locked the state does that, so the bits that differ
-    /// are known.
+    /// Changes the phase. The caller has locked the state, so no other thread changes these bits
+    /// and flipping those that differ is enough.
     pub(super) fn enter(&self, before: Phase, after: Phase) {
         self.0.fetch_xor(before as u8 ^ after as u8, Ordering::Release);
     }
 }
 
-/// What a link's flags say at one moment.
+/// A link's flags at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Flags(u8);
 
@@ -65,13 +66,13 @@ impl Flags {
         self.0 & CONGESTED != 0
     }
 
-    /// The task has not said that it waits.
+    /// Whether the task has not parked, or was woken since.
     #[inline]
     pub(crate) fn is_awake(self) -> bool {
         self.0 & AWAKE != 0
     }
 
-    /// There are frames to [take](super::Link::take).
+    /// Whether there are frames to [take](super::Link::take).
     #[inline]
     pub(crate) fn is_queued(self) -> bool {
         self.0 & QUEUED != 0

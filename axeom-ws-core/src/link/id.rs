@@ -3,7 +3,18 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Identifies a connection; unique within the process.
+/// Identifies a connection. It is unique within the process and never reused.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use std::collections::HashMap;
+///
+/// use axeom_ws::{ConnectionId, Ws};
+///
+/// fn note_name(names: &mut HashMap<ConnectionId, String>, ws: &Ws, name: &str) {
+///     names.insert(ws.id(), name.to_owned());
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u64);
 

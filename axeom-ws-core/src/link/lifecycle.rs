@@ -2,22 +2,24 @@
 
 use crate::close::CloseFrame;
 
-/// Where a connection is between its handshake and its end. Every question about it is asked
-/// here.
+/// Where a connection is between its handshake and its end. All code that depends on this asks
+/// the methods below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
     /// Messages go both ways.
     Open = 0,
-    /// The peer sent its close frame first, and it was answered.
+    /// The peer sent its close frame first, and we have answered it.
     ClosingByPeer = 1,
-    /// Something went wrong. What the peer sent before is still handled.
+    /// Something went wrong. Messages can no longer be sent, but what the peer sent before is
+    /// still handled.
     Failed = 2,
-    /// This side sent its close frame first; what the peer still sends is dropped.
+    /// We sent our close frame first. What the peer still sends is dropped.
     ClosingByUs = 3,
     /// Nothing can be sent or received any more.
     Gone = 4,
-    /// The server that ran the connection is gone: its task ends without another handler.
+    /// The server that ran the connection is gone, so the task ends without calling another
+    /// handler.
     Abandoned = 5,
 }
 
@@ -45,35 +47,35 @@ impl Phase {
         self as u8 >= Self::ClosingByUs as u8
     }
 
-    /// Whether there is no stream to use any more.
+    /// Whether the transport can no longer be used.
     pub(crate) fn is_gone(self) -> bool {
         self as u8 >= Self::Gone as u8
     }
 }
 
-/// A connection's phase and what its `close` handler is told, with every change there is.
+/// A connection's phase and the frame for its `close` handler, with all changes that they can
+/// undergo.
 #[derive(Debug)]
 pub(super) struct Lifecycle<'a> {
     pub(super) phase: Phase,
-    /// The close frame that decides: the one that started the closing handshake, or the answer
-    /// to a violation. Without one, `close` is told 1006.
+    /// The close frame for the `close` handler: the one that started the closing handshake, or
+    /// the answer to a violation. Without one, the handler sees 1006.
     pub(super) frame: &'a mut Option<Box<CloseFrame>>,
 }
 
 impl Lifecycle<'_> {
-    /// This side starts the closing handshake. `false` if it has nothing to start any more.
+    /// We start the closing handshake. `false` if the connection was not open any more.
     pub(super) fn close(&mut self, frame: &CloseFrame) -> bool {
         self.leave_open(Phase::ClosingByUs, Some(frame))
     }
 
-    /// The peer has started the closing handshake, and is answered. `false` if it is not the
-    /// first.
+    /// We answer the peer's close frame. `false` if the connection was not open any more.
     pub(super) fn answer(&mut self, frame: &CloseFrame) -> bool {
         self.leave_open(Phase::ClosingByPeer, Some(frame))
     }
 
-    /// Something went wrong, which the peer is told with this frame if it can be told. `false`
-    /// if no close frame may be sent any more.
+    /// Something went wrong; `frame` is for the peer, if it can still be reached. `false` if no
+    /// close frame may be sent any more.
     pub(super) fn fail(&mut self, frame: Option<&CloseFrame>) -> bool {
         if self.phase == Phase::ClosingByUs {
             // The closing handshake was not finished.
@@ -83,21 +85,21 @@ impl Lifecycle<'_> {
         self.leave_open(Phase::Failed, frame)
     }
 
-    /// The connection is over, as it was going to be.
+    /// The connection is over, and its close frame stays as it is.
     pub(super) fn end(&mut self) {
         if !self.phase.is_gone() {
             self.phase = Phase::Gone;
         }
     }
 
-    /// The stream is given up, and with it whatever was not sent.
+    /// The transport is given up together with everything that was not sent.
     pub(super) fn cut(&mut self) {
         if !self.phase.is_gone() {
             self.go(Phase::Gone, None);
         }
     }
 
-    /// The task is to end as if it had been dropped.
+    /// The task shall end as if it had been dropped.
     pub(super) fn abandon(&mut self) {
         self.go(Phase::Abandoned, None);
     }
@@ -124,7 +126,7 @@ mod tests {
         CloseFrame::new(code, "")
     }
 
-    /// The phase after some changes of an open connection, and the code that `close` is told.
+    /// Changes an open connection, and returns its phase and the code for the `close` handler.
     fn after(change: impl FnOnce(&mut Lifecycle<'_>)) -> (Phase, u16) {
         let mut frame = None;
         let mut lifecycle = Lifecycle { phase: Phase::Open, frame: &mut frame };

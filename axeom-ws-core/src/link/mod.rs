@@ -1,4 +1,4 @@
-//! What a connection's task shares with everyone who sends to it: its outgoing frames, its
+//! What a connection's task shares with the handles that send on it: the outgoing frames, the
 //! lifecycle, and the waker of the task.
 
 mod flags;
@@ -27,38 +27,38 @@ use crate::{
     sync::{Mutex, MutexGuard, atomic::Ordering, lock},
 };
 
-/// Handles push frames here, and the connection's task takes and writes them.
+/// Handles queue frames here, and the connection's task takes and writes them.
 ///
-/// Under the lock of its state there is no I/O, no user code, no compression, no other lock,
-/// and nobody is woken.
+/// While its state is locked, there is no I/O, no user code and no compression, no other lock is
+/// taken, and no task is woken.
 pub(crate) struct Link {
     id: ConnectionId,
     settings: Arc<Settings>,
     flags: SharedFlags,
     state: Mutex<State>,
-    /// Notified when waiting senders should look again.
+    /// Notified when waiting senders should try again.
     writable: Event,
-    /// With permessage-deflate.
+    /// Present if permessage-deflate was negotiated.
     deflater: Option<Box<Deflater>>,
 }
 
 struct State {
     frames: Frames,
-    /// The close frame of the [`Lifecycle`], whose phase is among the flags.
+    /// The close frame of the [`Lifecycle`]; its phase is kept in the flags.
     close_frame: Option<Box<CloseFrame>>,
-    /// Bytes that are on their way without being in `frames`: the task took them and the
-    /// kernel has not accepted them, or they are being compressed.
+    /// Bytes that count as queued without being in `frames`: those that the task took and the
+    /// transport has not accepted yet, and those that are being compressed.
     elsewhere: usize,
-    /// The task; whoever gives it work while it is not `AWAKE` takes this, and wakes it.
+    /// Wakes the task. Code that has work for the task while it is not `AWAKE` takes this.
     waker: Option<Waker>,
 }
 
 /// Why a message was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotQueued {
-    /// It does not fit now.
+    /// It does not fit at the moment.
     Full,
-    /// It never will.
+    /// Nothing can be sent any more.
     Closed,
 }
 
@@ -86,7 +86,7 @@ impl Link {
         &self.settings
     }
 
-    /// What there is to know without a lock.
+    /// What can be known about the connection without a lock.
     #[inline]
     pub(crate) fn flags(&self) -> Flags {
         self.flags.load(Ordering::Acquire)
@@ -94,7 +94,7 @@ impl Link {
 }
 
 impl Link {
-    /// Changes the lifecycle, and lets everyone know who has to.
+    /// Changes the lifecycle, then wakes the task and all waiting senders.
     fn change(&self, change: impl FnOnce(&mut Lifecycle<'_>, &mut Frames)) {
         let mut state = lock(&self.state);
         let State { frames, close_frame, .. } = &mut *state;
@@ -111,25 +111,26 @@ impl Link {
         self.notify_waiting();
     }
 
-    /// Nothing that is queued will be sent, and backpressure ends without a `drain`: there is
-    /// nothing to go on with.
+    /// Drops everything that is queued. Backpressure ends without a `drain`, because nothing more
+    /// can be sent.
     fn empty(&self, state: &mut State) {
         state.frames.take();
         state.elsewhere = 0;
         self.flags.clear(CONGESTED | QUEUED, Ordering::Release);
     }
 
-    /// To be called, without a lock, after whatever may give waiting senders room or end
-    /// their wait.
+    /// Must be called, without the lock, after anything that may have freed room for waiting
+    /// senders or ended their wait.
     fn notify_waiting(&self) {
-        // A sender sets the flag before it finds, under the lock, that it must wait.
+        // A sender sets the flag before it locks the state and finds that it must wait, so the
+        // lock makes the flag visible here.
         if self.flags.load(Ordering::Relaxed).is_waited_for() {
             self.flags.clear(WAITED_FOR, Ordering::Acquire);
             self.writable.notify(usize::MAX);
         }
     }
 
-    /// To be called after whatever may have queued a frame.
+    /// Must be called after anything that may have queued a frame.
     #[inline]
     fn note_queued(&self, state: &State) {
         if !self.flags().is_queued() && !state.frames.is_empty() {
@@ -137,7 +138,7 @@ impl Link {
         }
     }
 
-    /// Unlocks, and wakes the task if it waits.
+    /// Unlocks the state, and wakes the task if it waits.
     #[inline]
     fn wake(&self, state: MutexGuard<'_, State>) {
         if !self.flags().is_awake() {
@@ -147,7 +148,7 @@ impl Link {
         }
     }
 
-    /// As [`wake`](Self::wake), for frames.
+    /// Unlocks the state, and wakes the task if it waits and can write frames.
     #[inline]
     fn wake_to_write(&self, state: MutexGuard<'_, State>, flags: Flags) {
         if let Some(waker) = self.waker_to_write(state, flags) {
@@ -155,8 +156,8 @@ impl Link {
         }
     }
 
-    /// Unlocks, and says whom to wake so that frames are written. A task that waits for the
-    /// peer to take some could not write them anyway.
+    /// Unlocks the state, and returns the waker to call so that frames are written. There is
+    /// none if the transport is blocked: the task could not write them anyway.
     #[inline]
     fn waker_to_write(&self, state: MutexGuard<'_, State>, flags: Flags) -> Option<Waker> {
         if flags.is_awake() || state.frames.is_blocked() {

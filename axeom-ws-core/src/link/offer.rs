@@ -1,4 +1,4 @@
-//! What handles do with a link, on any thread.
+//! What handles do with a link, from any thread.
 
 use bytes::Bytes;
 use event_listener::EventListener;
@@ -15,7 +15,7 @@ use crate::{
     telemetry,
 };
 
-/// How much a message that is offered to a link may fill it.
+/// How far a message may fill the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fill {
     /// Up to the send limit.
@@ -34,15 +34,16 @@ impl Link {
         sent
     }
 
-    /// Queues a message, unless the connection is congested: then it is
-    /// [`Full`](NotQueued::Full) until a [listener](Self::listen) is told.
+    /// Queues a message, unless the connection is congested. Then this returns
+    /// [`Full`](NotQueued::Full), and a [listener](Self::listen) says when to try again.
     pub(crate) fn offer_below_mark(&self, message: &mut Outgoing<'_>) -> Result<(), NotQueued> {
         self.offer(message, Fill::ToMark).map(drop)
     }
 
-    /// As [`try_send`](Self::try_send), for a caller that holds a lock: whom it has to wake is
-    /// added to `wakers`. `None` leaves it to `try_send`, once there is no lock: the message
-    /// is to be compressed first, or the connection to be closed.
+    /// Does the same as [`try_send`](Self::try_send) for a caller that holds a lock: the waker of
+    /// the task goes to `wakers` instead of being called. `None` means that the message must be
+    /// compressed first or the connection be closed; the caller then calls `try_send` after it
+    /// has released its lock.
     #[inline]
     pub(crate) fn try_send_under_lock(
         &self,
@@ -66,10 +67,10 @@ impl Link {
         Some(Ok(status))
     }
 
-    /// Is told when waiting senders should look again.
+    /// A listener that is notified when waiting senders should try again.
     pub(crate) fn listen(&self) -> EventListener {
         let listener = self.writable.listen();
-        // Whoever takes the flag away notifies this listener too.
+        // Code that clears the flag notifies all listeners afterwards, so this one as well.
         self.flags.set(WAITED_FOR, Ordering::Release);
         listener
     }
@@ -79,7 +80,7 @@ impl Link {
         loop {
             let listener = self.listen();
             {
-                // Under the lock, for the flags change there.
+                // The flags change under the lock, so they are read under it.
                 let _state = lock(&self.state);
                 let flags = self.flags();
                 if !flags.phase().may_send() {
@@ -93,7 +94,7 @@ impl Link {
         }
     }
 
-    /// Bytes that are queued and not yet accepted by the kernel.
+    /// How many bytes are queued and not yet accepted by the transport.
     pub(crate) fn buffered_amount(&self) -> usize {
         lock(&self.state).buffered()
     }
@@ -110,7 +111,7 @@ impl Link {
         may_send
     }
 
-    /// Starts the closing handshake, unless the connection is ending already.
+    /// Starts the closing handshake, unless the connection is closing already.
     pub(crate) fn close(&self, frame: CloseFrame) {
         let frame = frame.sendable();
         self.change(|lifecycle, frames| {
@@ -120,17 +121,17 @@ impl Link {
         });
     }
 
-    /// Gives the stream up at once: what is queued is lost.
+    /// Gives up the transport at once. What is queued is lost.
     pub(crate) fn cut(&self) {
         self.change(|lifecycle, _| lifecycle.cut());
     }
 
-    /// Ends the task, whatever it waits for.
+    /// Ends the task, whatever it is waiting for.
     pub(crate) fn abandon(&self) {
         self.change(|lifecycle, _| lifecycle.abandon());
     }
 
-    /// A deadline of the connection has passed.
+    /// Tells the task that a deadline of the connection may have passed.
     pub(crate) fn deadline_passed(&self) {
         let state = lock(&self.state);
         self.flags.set(DUE, Ordering::Release);
@@ -151,7 +152,8 @@ impl Link {
         Ok(status)
     }
 
-    /// The same, compressed, without the lock while that takes its time.
+    /// Compresses a message and queues it if there is room for it. The state is not locked while
+    /// the compression runs.
     #[inline(never)]
     fn offer_compressed(
         &self,
@@ -163,7 +165,8 @@ impl Link {
         {
             let mut state = lock(&self.state);
             self.admit(&state, self.flags(), message.len(), fill)?;
-            // Its room is taken. Once it is compressed with takeover it must be sent.
+            // The room is reserved now, because a message that was compressed with context
+            // takeover must be sent.
             state.elsewhere += message.len();
         }
         let compressed = turn.compress(message);
@@ -178,8 +181,7 @@ impl Link {
         Ok(status)
     }
 
-    /// Whether there is room for a message of so many bytes. `flags` are those at the time of
-    /// the lock, as for what follows.
+    /// Checks that there is room for a message of `len` bytes. `flags` were read under the lock.
     #[inline]
     fn admit(&self, state: &State, flags: Flags, len: usize, fill: Fill) -> Result<(), NotQueued> {
         if !flags.is_open() {
@@ -187,7 +189,7 @@ impl Link {
         }
         let buffered = state.buffered();
         let room = self.settings.send_limit.saturating_sub(buffered);
-        // An empty message has a frame too, for which there must be some room.
+        // The frame of an empty message needs room too.
         let is_full = buffered > 0 && (len > room || room == 0);
         if is_full || (fill == Fill::ToMark && flags.is_congested()) {
             return Err(NotQueued::Full);
@@ -195,6 +197,7 @@ impl Link {
         Ok(())
     }
 
+    /// Queues a message that was admitted. `flags` were read under the lock.
     #[inline]
     fn queue(
         &self,

@@ -9,11 +9,11 @@ use event_listener::EventListener;
 use super::{Link, NotQueued};
 use crate::{error::Closed, message::SendMessage, protocol::Outgoing};
 
-/// Queues a message; over the high-water mark, waits for room first. Dropped before it is
-/// ready it has queued nothing.
+/// Queues a message, after waiting for room if the connection is congested. If this is dropped
+/// before it is ready, it has queued nothing.
 ///
-/// Written out rather than as an `async fn`: it is part of almost every handler, and so of
-/// what a connection holds.
+/// It is written out instead of being an `async fn` because almost every handler contains one,
+/// so its size counts for every connection.
 pub(crate) struct Sending<'a> {
     link: &'a Link,
     message: SendMessage,
@@ -42,7 +42,8 @@ impl Future for Sending<'_> {
                 Err(NotQueued::Closed) => return Poll::Ready(Err(Closed)),
                 Err(NotQueued::Full) => {}
             }
-            // What happens from here on is heard; it may have happened just before.
+            // The listener reports only what happens from now on, so a second try is needed for
+            // what happened just before.
             this.listener = Some(this.link.listen());
             match this.link.offer_below_mark(&mut message) {
                 Ok(()) => return Poll::Ready(Ok(())),

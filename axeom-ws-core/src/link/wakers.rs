@@ -1,10 +1,12 @@
 use std::{cell::Cell, task::Waker};
 
-/// Tasks that are to be woken once there is no lock any more: dropped, it wakes them.
+/// Collects the wakers of tasks while a lock is held. Dropping it, after the lock was released,
+/// wakes the tasks.
 #[derive(Default)]
 pub(crate) struct Wakers {
     first: Option<Waker>,
-    /// The others; in a buffer of the thread, for a publish may wake many.
+    /// The other wakers. Their buffer is kept for the thread, because a publish may wake many
+    /// tasks.
     rest: Vec<Waker>,
 }
 
@@ -24,7 +26,7 @@ impl Wakers {
 
     fn push_more(&mut self, waker: Waker) {
         if self.rest.capacity() == 0 {
-            // On a thread that is ending the buffer is made anew.
+            // If the thread is ending, its buffer is gone and a new one is made.
             self.rest = SPARE.try_with(Cell::take).unwrap_or_default();
         }
         self.rest.push(waker);

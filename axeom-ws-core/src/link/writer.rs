@@ -1,4 +1,4 @@
-//! What the task of a connection does with its link.
+//! What the task of a connection does with the link.
 
 use std::task::Waker;
 
@@ -15,13 +15,14 @@ use crate::{
 };
 
 impl Link {
-    /// What `close` is told; 1006 if no close frame was first.
+    /// The frame for the `close` handler: 1006 if no close frame decided how the connection
+    /// ends.
     pub(crate) fn close_frame(&self) -> CloseFrame {
         let frame = lock(&self.state).close_frame.as_deref().cloned();
         frame.unwrap_or_else(CloseFrame::abnormal)
     }
 
-    /// Answers the peer's close frame; nothing happens if this side was first.
+    /// Answers the peer's close frame, unless the connection is closing already.
     pub(crate) fn answer(&self, frame: CloseFrame) {
         let frame = frame.sendable();
         self.change(|lifecycle, frames| {
@@ -31,8 +32,8 @@ impl Link {
         });
     }
 
-    /// Something went wrong: after what is queued, nothing can be sent but this close frame,
-    /// if there is one.
+    /// Ends sending because something went wrong. What is queued is still sent, and after it
+    /// `frame`, if there is one.
     pub(crate) fn fail(&self, frame: Option<CloseFrame>) {
         self.change(|lifecycle, frames| {
             let may_send = lifecycle.fail(frame.as_ref());
@@ -42,12 +43,12 @@ impl Link {
         });
     }
 
-    /// The connection is over, as it was going to be.
+    /// Marks the connection as over. The frame for the `close` handler stays as it is.
     pub(crate) fn end(&self) {
         self.change(|lifecycle, _| lifecycle.end());
     }
 
-    /// Nothing of what is queued can be sent.
+    /// Drops what is queued, because it cannot be sent.
     pub(crate) fn drop_queued(&self) {
         let mut state = lock(&self.state);
         self.empty(&mut state);
@@ -55,12 +56,12 @@ impl Link {
         self.notify_waiting();
     }
 
-    /// The task runs: no need to wake it.
+    /// Notes that the task runs and need not be woken.
     pub(crate) fn unpark(&self) {
         self.flags.set(AWAKE, Ordering::Relaxed);
     }
 
-    /// Whether a deadline has passed since this was asked last.
+    /// Whether a deadline may have passed since the last call.
     pub(crate) fn take_due(&self) -> bool {
         let due = self.flags().is_due();
         if due {
@@ -69,9 +70,9 @@ impl Link {
         due
     }
 
-    /// The task is about to wait. `false` if there is work for it after all: frames that are
-    /// not `blocked`, a phase that it has not `seen`, or, while it keeps deadlines, one that
-    /// is due.
+    /// Registers the waker of a task that is about to wait. `false` if there is work for the
+    /// task after all: frames to write, unless it is `blocked`; a phase other than the one it has
+    /// `seen`; or, if it is `timed`, a deadline that may have passed.
     pub(crate) fn park(&self, waker: &Waker, blocked: bool, seen: Phase, timed: bool) -> bool {
         let mut state = lock(&self.state);
         let flags = self.flags();
@@ -95,8 +96,8 @@ impl Link {
         frames
     }
 
-    /// The kernel accepted `n` bytes that were taken; `blocked` if it takes no more now.
-    /// Whether that ends congestion.
+    /// Notes that the transport accepted `n` of the bytes that were taken, and whether it is
+    /// `blocked` now. Returns whether this ended congestion.
     pub(crate) fn written(&self, n: usize, blocked: bool) -> bool {
         let mut state = lock(&self.state);
         state.elsewhere -= n.min(state.elsewhere);
@@ -113,7 +114,7 @@ impl Link {
         relieved
     }
 
-    /// Answers a ping.
+    /// Answers a ping. Only the task calls this, so it need not be woken.
     pub(crate) fn pong(&self, payload: Bytes) {
         let mut state = lock(&self.state);
         if self.flags().phase().may_send() {

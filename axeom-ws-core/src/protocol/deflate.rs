@@ -1,4 +1,4 @@
-//! permessage-deflate on single messages (RFC 7692 §7.2).
+//! permessage-deflate for single messages (RFC 7692 §7.2).
 
 use std::cell::{Cell, RefCell};
 
@@ -12,21 +12,21 @@ use crate::{
     violation::Violation,
 };
 
-/// What a flushed block ends with. A message is sent without it, and it is put back before
-/// decompression.
+/// The last bytes of a flushed block. They are removed from a message before it is sent, and
+/// added again before it is decompressed (RFC 7692 §7.2.1 and §7.2.2).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// How much room a step of either direction has for its output, in bytes.
+/// How much output one step of compression or decompression can produce, in bytes.
 const STEP: usize = 16 * 1024;
 
 thread_local! {
-    /// That room, while nobody is in it.
+    /// The buffer for the output of a step, while no step uses it.
     static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Lends the thread's room for the output of a step.
+/// Runs a step with the thread's buffer for its output.
 fn with_room<T>(step: impl FnOnce(&mut [u8]) -> T) -> T {
-    // On a thread that is ending it is made anew.
+    // If the thread is ending, its buffer is gone and a new one is made.
     let mut room = ROOM.try_with(Cell::take).unwrap_or_default();
     room.resize(STEP, 0);
     let done = step(&mut room);
@@ -34,8 +34,8 @@ fn with_room<T>(step: impl FnOnce(&mut [u8]) -> T) -> T {
     done
 }
 
-/// The parameters of a compressor. Two messages of the same text that were compressed
-/// alone with the same ones are the same bytes.
+/// The parameters of a compressor. A message that is compressed alone always results in the same
+/// bytes for the same parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CompressorKey {
     level: u8,
@@ -47,7 +47,7 @@ impl CompressorKey {
     fn deflate(self) -> Deflate {
         Deflate::new_with_config(DeflateConfig {
             level: i32::from(self.level),
-            // Negative: without a zlib header.
+            // A negative number means that there is no zlib header.
             window_bits: -i32::from(self.window_bits),
             mem_level: i32::from(self.mem_level),
             ..DeflateConfig::default()
@@ -59,9 +59,9 @@ impl CompressorKey {
 pub(crate) struct Deflater {
     key: CompressorKey,
     threshold: usize,
-    /// With context takeover: the connection's own compressor, once it needs one. Whoever
-    /// compresses a message holds this lock until it is queued, for the peer decompresses
-    /// messages in the order in which they were compressed.
+    /// The connection's compressor, if there is context takeover and once it is needed. A sender
+    /// holds this lock from compressing a message until the message is queued, because the peer
+    /// must decompress the messages in the order in which they were compressed.
     own: Option<Mutex<Option<Box<Deflate>>>>,
 }
 
@@ -72,8 +72,8 @@ pub(crate) struct Turn<'a> {
 }
 
 thread_local! {
-    /// The compressors and the decompressor of connections without context takeover, which
-    /// need one for the length of a message.
+    /// The compressors and the decompressor for connections without context takeover, which
+    /// use them for one message at a time.
     static DEFLATE: RefCell<Vec<(CompressorKey, Deflate)>> = const { RefCell::new(Vec::new()) };
     static INFLATE: RefCell<Option<Inflate>> = const { RefCell::new(None) };
 }
@@ -96,15 +96,15 @@ impl Deflater {
         outgoing.compress.unwrap_or(outgoing.len() >= self.threshold)
     }
 
-    /// Waits until the messages that others compress are queued.
+    /// Waits until the messages that other threads compress are queued.
     pub(crate) fn turn(&self) -> Turn<'_> {
         Turn { key: self.key, own: self.own.as_ref().map(lock) }
     }
 }
 
 impl Turn<'_> {
-    /// The message compressed, or `None` if it is to be sent as it is. With context takeover,
-    /// what this returns must be sent.
+    /// The compressed message, or `None` if it should be sent uncompressed. With context
+    /// takeover, the result must be sent.
     pub(crate) fn compress(&mut self, outgoing: &mut Outgoing<'_>) -> Option<Bytes> {
         match &mut self.own {
             Some(own) => {
@@ -134,13 +134,14 @@ pub(super) fn compress_alone(key: CompressorKey, payload: &[u8]) -> Option<Bytes
         deflater.reset();
         done
     });
-    // On a thread that is ending.
+    // If the thread is ending, its compressors are gone.
     shared.unwrap_or_else(|_| deflate(&mut key.deflate(), payload))
 }
 
-/// `None` only if zlib fails, which it does for want of memory alone.
+/// `None` if zlib fails, which it does only when it has no memory.
 fn deflate(deflate: &mut Deflate, payload: &[u8]) -> Option<Bytes> {
-    // A flush of nothing after a flush makes no block: this is one (RFC 7692 §7.2.3.6).
+    // Flushing an empty message right after another flush outputs nothing, so this is the empty
+    // block of RFC 7692 §7.2.3.6.
     if payload.is_empty() {
         return Some(Bytes::from_static(&[0]));
     }
@@ -152,7 +153,7 @@ fn deflate(deflate: &mut Deflate, payload: &[u8]) -> Option<Bytes> {
             let status = deflate.compress(rest, room, DeflateFlush::SyncFlush).ok()?;
             rest = &rest[(deflate.total_in() - before_in) as usize..];
             let written = &room[..(deflate.total_out() - before_out) as usize];
-            // Room left over means that the flush is complete.
+            // If there is room left, the flush is complete.
             let complete = written.len() < room.len() || status == Status::BufError;
             out.extend_from_slice(written);
             if rest.is_empty() && complete {
@@ -174,7 +175,7 @@ pub(super) struct Inflater {
 
 impl Inflater {
     pub(super) fn new(role: Role, params: DeflateParams) -> Self {
-        // What this side decompresses is what the other compressed.
+        // This side decompresses what the other side compressed.
         let (no_takeover, window_bits) = match role {
             Role::Server => (params.client_no_context_takeover, params.client_max_window_bits),
             Role::Client => (params.server_no_context_takeover, params.server_max_window_bits),
@@ -182,7 +183,7 @@ impl Inflater {
         Self { takeover: !no_takeover, window_bits, own: None }
     }
 
-    /// The whole message that `payload` is the compressed form of.
+    /// Decompresses the payload of a whole message.
     pub(super) fn decompress(&mut self, payload: &[u8], limit: usize) -> Result<Bytes, Violation> {
         if self.takeover {
             let bits = self.window_bits;
@@ -191,7 +192,7 @@ impl Inflater {
         }
         let shared = INFLATE.try_with(|shared| {
             let mut shared = shared.borrow_mut();
-            // The largest window takes every smaller one, and is what `reset` falls back to.
+            // The largest window also works for smaller ones, and `reset` falls back to it.
             let inflater = shared.get_or_insert_with(|| Inflate::new(false, 15));
             let done = inflate(inflater, payload, limit);
             inflater.reset(false);
@@ -211,8 +212,8 @@ fn inflate(inflate: &mut Inflate, payload: &[u8], limit: usize) -> Result<Bytes,
     with_room(|room| {
         let mut message = Inflated { room, out: Vec::new(), limit, streams: 0 };
         message.feed(inflate, payload, payload.len(), InflateFlush::SyncFlush)?;
-        // One byte past the tail: a stream that is whole ends a block right before it, where
-        // `Block` stops; one that was cut takes it for its own.
+        // The extra byte behind the tail tells whether the stream is whole. If it is, the tail ends
+        // a block, and `Block` stops right there. If it was cut, the extra byte is consumed too.
         let probe = [TAIL[0], TAIL[1], TAIL[2], TAIL[3], 0];
         let taken = message.feed(inflate, &probe, TAIL.len(), InflateFlush::Block)?;
         if taken != TAIL.len() {
@@ -223,12 +224,12 @@ fn inflate(inflate: &mut Inflate, payload: &[u8], limit: usize) -> Result<Bytes,
     })
 }
 
-/// The most final blocks in a message. One is rare; each costs a reset, and a peer could
-/// send nothing but them.
+/// The most final blocks in a message. Even one is rare, but each costs a reset, and a hostile
+/// peer could send nothing else.
 const MOST_STREAMS: u32 = 4096;
 
 struct Inflated<'a> {
-    /// Where each step puts what it has.
+    /// The buffer for the output of one step.
     room: &'a mut [u8],
     out: Vec<u8>,
     limit: usize,
@@ -237,7 +238,7 @@ struct Inflated<'a> {
 }
 
 impl Inflated<'_> {
-    /// Decompresses at least `stop` bytes of `input`, and says how much of it was taken.
+    /// Decompresses at least `stop` bytes of `input`, and returns how many were taken.
     fn feed(
         &mut self,
         inflate: &mut Inflate,
@@ -260,7 +261,7 @@ impl Inflated<'_> {
             self.out.extend_from_slice(written);
             let stuck = read == 0 && written.is_empty();
             if status == Status::StreamEnd {
-                // A final block: what follows starts anew (RFC 7692 §7.2.3.4).
+                // What follows a final block is a new stream (RFC 7692 §7.2.3.4).
                 inflate.reset(false);
                 self.streams += 1;
                 if self.streams > MOST_STREAMS {
@@ -271,8 +272,8 @@ impl Inflated<'_> {
             if written.len() == self.room.len() {
                 continue;
             }
-            // With room left, nothing is pending but input: the rest of it, or, where `Block`
-            // stopped, the next block.
+            // There is room left, so all output is out. What remains is input: the rest of it, or,
+            // if `Block` stopped here, the next block.
             if taken == input.len() || taken >= stop || stuck {
                 return Ok(taken);
             }

@@ -10,17 +10,17 @@ use super::{
 };
 use crate::close::CloseFrame;
 
-/// The frames that one side sends, encoded in the order in which they are queued. Whether a
-/// frame may still be sent is for its owner to know.
+/// The frames that one side sends, encoded in the order in which they are queued. The owner
+/// decides whether a frame may still be sent.
 #[derive(Debug)]
 pub(crate) struct Frames {
     role: Role,
     queue: FrameQueue,
-    /// The peer does not take what it is sent at the moment.
+    /// Whether the transport accepts nothing at the moment.
     blocked: bool,
-    /// The pong to send once it does.
+    /// The pong to send when the transport accepts bytes again.
     held_pong: Option<Box<Bytes>>,
-    /// How many copied bytes were taken last.
+    /// How many copied bytes were taken last time.
     last_taken: u32,
 }
 
@@ -30,7 +30,7 @@ impl Frames {
         Self { role, queue: FrameQueue::default(), blocked: false, held_pong: None, last_taken: 0 }
     }
 
-    /// Queues a message that may be on its way to others too, and may have been compressed.
+    /// Queues a message, with its compressed payload if it was compressed.
     #[inline]
     pub(crate) fn message(&mut self, outgoing: &Outgoing<'_>, compressed: Option<&Bytes>) {
         let opcode = if outgoing.message.is_text() { Opcode::Text } else { Opcode::Binary };
@@ -38,14 +38,13 @@ impl Frames {
         self.frame(opcode, compressed.is_some(), payload);
     }
 
-    /// Queues a ping; of a payload over 125 bytes the first 125.
+    /// Queues a ping. A longer payload is cut to 125 bytes.
     pub(crate) fn ping(&mut self, payload: &Bytes) {
         self.frame(Opcode::Ping, false, &payload.slice(..payload.len().min(MAX_CONTROL as usize)));
     }
 
-    /// Queues the answer to a ping. While the peer does not take what it is sent,
-    /// only the answer to the latest ping is kept (RFC 6455 §5.5.3), so that a flood
-    /// of them holds no memory.
+    /// Queues the answer to a ping. While the transport is blocked, only the answer to the latest
+    /// ping is kept (RFC 6455 §5.5.3), so that a flood of pings occupies no memory.
     pub(crate) fn pong(&mut self, payload: Bytes) {
         if self.blocked {
             self.held_pong = Some(Box::new(payload));
@@ -54,9 +53,9 @@ impl Frames {
         }
     }
 
-    /// Queues the close frame behind everything else but a pong that is held back: it is the
-    /// last frame (RFC 6455 §5.5.1). A code that may not be sent becomes 1011, a reason over
-    /// 123 bytes is cut.
+    /// Queues the close frame, which must be the last one (RFC 6455 §5.5.1), so a pong that is
+    /// held back is dropped. 1005 is sent as an empty frame, another code that must not be sent
+    /// becomes 1011, and the reason is cut to 123 bytes.
     pub(crate) fn close(&mut self, frame: CloseFrame) {
         let frame = frame.sendable();
         let mut body = Vec::new();
@@ -68,17 +67,17 @@ impl Frames {
         self.held_pong = None;
     }
 
-    /// Bytes that are queued and not taken.
+    /// How many bytes are queued and not taken yet.
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether there is nothing to take.
+    /// Whether there is nothing to take, not even a pong that is held back.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.held_pong.is_none()
     }
 
-    /// Says whether the peer takes what it is sent; see [`pong`](Self::pong).
+    /// Sets whether the transport is blocked; see [`pong`](Self::pong).
     pub(crate) fn set_blocked(&mut self, blocked: bool) {
         self.blocked = blocked;
     }
@@ -114,7 +113,8 @@ impl Frames {
 
     #[inline]
     fn make_room(&mut self) {
-        // What is blocked will wait, and needs no more room than it takes.
+        // While the transport is blocked, frames wait in the queue, so it should not have more
+        // room than they need.
         if !self.blocked {
             self.queue.make_room(self.last_taken);
         }

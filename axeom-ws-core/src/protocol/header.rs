@@ -46,7 +46,7 @@ impl Opcode {
     }
 }
 
-/// The bits of the first two bytes (RFC 6455 §5.2).
+// The bits of the first two bytes (RFC 6455 §5.2).
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2_AND_3: u8 = 0x30;
@@ -54,26 +54,26 @@ const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
 
-/// What the seven bits of the length say if it follows in 16 or 64 bits.
+// The values of the 7-bit length which mean that the length follows in 16 or 64 bits.
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
 
-/// A received frame header, valid in itself.
+/// A received frame header that is valid by itself.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) fin: bool,
-    /// The message is compressed (RFC 7692 §6).
+    /// Whether the message is compressed (RFC 7692 §6).
     pub(super) rsv1: bool,
     pub(super) opcode: Opcode,
     pub(super) mask: Mask,
-    /// Length of the payload, in bytes.
+    /// The length of the payload in bytes.
     pub(super) length: u64,
-    /// Length of the header itself, in bytes.
+    /// The length of the header in bytes.
     pub(super) size: usize,
 }
 
-/// The start of a masked, whole, uncompressed message of up to 65 535 bytes, which is what
-/// nearly all frames are.
+/// The header of a masked, unfragmented, uncompressed message of up to 65 535 bytes. Nearly all
+/// frames are of this kind.
 pub(super) struct Plain {
     pub(super) text: bool,
     pub(super) mask: Mask,
@@ -82,7 +82,7 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    /// Reads the header at the start of `input`; `None` if it is another, or not all there.
+    /// Reads the header at the start of `input`. `None` if it is of another kind or incomplete.
     #[inline]
     pub(super) fn parse(input: &[u8]) -> Option<Self> {
         const MASKED_16: u8 = MASKED | LENGTH_16;
@@ -111,8 +111,8 @@ impl Plain {
 }
 
 impl Header {
-    /// Reads the header at the start of `input`; `None` if it is not all there yet. With
-    /// `deflate`, RSV1 has a meaning on data frames.
+    /// Reads the header at the start of `input`. `None` if it is incomplete. With `deflate`, RSV1
+    /// is allowed on the first frame of a message.
     pub(super) fn parse(
         input: &[u8],
         receiver: Role,
@@ -165,7 +165,7 @@ impl Header {
     }
 }
 
-/// The header of a whole, unfragmented message or control frame, as it is sent.
+/// The encoded header of an unfragmented message or of a control frame.
 pub(super) struct Encoded {
     bytes: [u8; MAX_HEADER],
     size: usize,

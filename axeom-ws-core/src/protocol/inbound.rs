@@ -22,21 +22,22 @@ use crate::{
 #[must_use]
 #[non_exhaustive]
 pub struct Received {
-    /// How many bytes at the front of the input are done with. The rest must be
-    /// presented again, with more behind it.
+    /// How many bytes at the front of the input were consumed. The rest must be passed again,
+    /// with more input behind it.
     pub consumed: usize,
-    /// The event they completed. With `None`, more input is needed.
+    /// The event that they completed. With `None`, more input is needed.
     pub event: Option<Event>,
 }
 
-/// A payload with at least this much to come is worth reading straight into its
-/// own buffer, in bytes.
+/// A payload is worth reading straight into its buffer if at least this many bytes of it are
+/// still to come.
 const WORTH_A_DIRECT_READ: u64 = 64 * 1024;
 
-/// The receiving half: bytes in, events out.
+/// The receiving half of a connection, which turns bytes into events. The
+/// [module](crate::protocol) has an example.
 ///
-/// Memory follows the bytes received, never a length announced, and every byte is
-/// looked at a bounded number of times however the input is cut.
+/// Memory grows with the bytes that were received and never with an announced length. However
+/// the input is split, each byte is looked at a bounded number of times.
 #[derive(Debug)]
 pub struct Inbound {
     role: Role,
@@ -46,9 +47,9 @@ pub struct Inbound {
     frame: Option<DataFrame>,
     /// The data message that is not complete yet.
     message: Option<Box<Assembly>>,
-    /// A close frame or a violation was seen: what follows does not count.
+    /// Whether there was a close frame or a violation, after which all input is ignored.
     ended: bool,
-    /// The next frame may be a message by itself, that takes the [short way](Self::plain).
+    /// Whether the next frame may be a whole message and so take the [fast path](Self::plain).
     may_be_plain: bool,
 }
 
@@ -68,7 +69,7 @@ struct Assembly {
 }
 
 impl Inbound {
-    /// A connection on which nothing was received yet. `role` is the receiver's.
+    /// The receiving half of a new connection. `role` is the role of the receiver.
     pub fn new(role: Role, limits: Limits) -> Self {
         let mut inbound = Self {
             role,
@@ -83,20 +84,21 @@ impl Inbound {
         inbound
     }
 
-    /// The same, with permessage-deflate agreed on.
+    /// Enables permessage-deflate with the parameters that were negotiated (RFC 7692).
     pub fn with_deflate(mut self, params: DeflateParams) -> Self {
         self.inflater = Some(Box::new(Inflater::new(self.role, params)));
         self
     }
 
-    /// Takes bytes from the front of `input` up to the end of the next event.
+    /// Consumes bytes from the front of `input` up to the end of the next event.
     ///
-    /// The payload in `input` may be unmasked in place. Call again with what was not
-    /// consumed as long as there is an event; without one, append more input first.
+    /// This may unmask payloads in `input` in place. If there is an event, call this again with
+    /// the bytes that were not consumed; if there is none, append more input first.
     ///
     /// # Errors
-    /// The peer broke the protocol. Nothing of the offending frame is delivered, and
-    /// all later input is ignored.
+    /// The peer broke the protocol. The message that the frame belongs to is not delivered, and
+    /// all later input is ignored. The connection should be closed with
+    /// [`Violation::close_code`].
     pub fn receive(&mut self, input: &mut [u8]) -> Result<Received, Violation> {
         if let Some((consumed, message)) = self.plain(input) {
             return Ok(Received { consumed, event: Some(Event::Message(message)) });
@@ -110,15 +112,17 @@ impl Inbound {
         received
     }
 
-    /// Bytes of an unfinished message that are held.
+    /// How many bytes of an unfinished message are held.
     pub fn held(&self) -> usize {
         self.message.as_ref().map_or(0, |message| message.payload.len())
     }
 
-    /// While a large payload is arriving: room for its next bytes, to be filled up to its
-    /// capacity and handed to [`join_room`](Self::join_room) before anything else. A large
-    /// payload is read straight to where it stays that way, instead of through
-    /// [`receive`](Self::receive).
+    /// While a payload has at least 64 KiB still to come, this returns an empty buffer for its
+    /// next bytes. Read into it, up to its capacity, and give it back with
+    /// [`join_room`](Self::join_room) before any other call. In this way a large payload is not
+    /// copied, as it would be by [`receive`](Self::receive).
+    ///
+    /// All input must have been consumed before.
     pub fn split_room(&mut self) -> Option<BytesMut> {
         match (&self.frame, &mut self.message) {
             (Some(frame), Some(message))
@@ -131,16 +135,16 @@ impl Inbound {
         }
     }
 
-    /// Takes back the room that [`split_room`](Self::split_room) gave, with what was received
-    /// into it.
+    /// Takes the buffer of [`split_room`](Self::split_room) back, with the bytes that were read
+    /// into it, and returns the message if they complete it.
     ///
     /// # Errors
-    /// As for [`receive`](Self::receive).
+    /// The same as for [`receive`](Self::receive).
     pub fn join_room(&mut self, mut room: BytesMut) -> Result<Option<Event>, Violation> {
         let (Some(frame), Some(message)) = (&mut self.frame, &mut self.message) else {
             return Ok(None);
         };
-        // No more than was announced, whatever else is in there.
+        // The caller may have put more in there than the frame has.
         room.truncate(usize::try_from(frame.remaining).unwrap_or(usize::MAX));
         frame.remaining -= room.len() as u64;
         let is_new = !room.is_empty();
@@ -164,8 +168,9 @@ impl Inbound {
             between_messages && self.role == Role::Server && self.limits.fragments > 0;
     }
 
-    /// The short way for what nearly all input is: a message in a frame of its own, and the
-    /// length of that. `None` leaves it to [`receive`](Self::receive).
+    /// The fast path for a whole message in one frame, which nearly all input consists of. It
+    /// returns the length of the frame and the message, or `None` if the input needs
+    /// [`receive`](Self::receive).
     #[inline(always)]
     pub(crate) fn plain(&self, input: &[u8]) -> Option<(usize, Message)> {
         if !self.may_be_plain {
@@ -208,7 +213,7 @@ impl Inbound {
                 .ok()
                 .and_then(|length| rest[header.size..].get_mut(..length));
             if header.opcode.is_control() {
-                // Short enough to wait for all of it.
+                // A control frame is short enough to wait for the rest of it.
                 let Some(payload) = whole else {
                     return Ok(Received { consumed, event: None });
                 };
@@ -241,7 +246,7 @@ impl Inbound {
         }
     }
 
-    /// Checks the header of a data frame against the message it belongs to.
+    /// Checks the header of a data frame against the message that it belongs to.
     fn check_data(&self, header: &Header) -> Result<(), Violation> {
         let (so_far, fragments) = match (&self.message, header.opcode) {
             (None, Opcode::Continuation) => return Err(Violation::UnexpectedContinuation),
@@ -270,7 +275,7 @@ impl Inbound {
             Some(DataFrame { fin: header.fin, mask: header.mask, remaining: header.length });
     }
 
-    /// Takes what `input` has of the current frame's payload.
+    /// Takes the part of the current frame's payload that `input` contains.
     fn payload(&mut self, input: &mut [u8]) -> Result<usize, Violation> {
         let (Some(frame), Some(message)) = (&mut self.frame, &mut self.message) else {
             return Ok(0);
@@ -287,7 +292,7 @@ impl Inbound {
         Ok(n)
     }
 
-    /// The current frame is complete: so is the message, if it was the last.
+    /// Ends the current frame, and returns the message if that was its last frame.
     fn end_of_frame(&mut self) -> Result<Option<Event>, Violation> {
         let fin = self.frame.take().is_some_and(|frame| frame.fin);
         let Some(message) = self.message.take_if(|_| fin) else {
@@ -306,7 +311,7 @@ impl Inbound {
     }
 }
 
-/// A compressed message, whose payload is whole and unmasked.
+/// Decompresses a message, whose payload is complete and unmasked.
 fn inflated(
     inflater: &mut Inflater,
     payload: &[u8],
@@ -320,7 +325,7 @@ fn inflated(
     Utf8Bytes::try_from(payload).map(Message::Text).map_err(|_| Violation::InvalidUtf8)
 }
 
-/// The event of a control frame, whose payload is whole and unmasked.
+/// The event of a control frame, whose payload is complete and unmasked.
 fn control_event(opcode: Opcode, payload: &[u8]) -> Result<Event, Violation> {
     match (opcode, payload) {
         (Opcode::Ping, _) => Ok(Event::Ping(Bytes::copy_from_slice(payload))),

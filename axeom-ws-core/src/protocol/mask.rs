@@ -1,9 +1,9 @@
-/// A frame's masking key, turned to where in the payload it is applied next
-/// (RFC 6455 §5.3). Its first byte is the lowest.
+/// A frame's masking key, rotated so that its lowest byte is for the next byte of the payload
+/// (RFC 6455 §5.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mask(u32);
 
-/// What one turn of the main loop takes, in bytes: it is vectorized as a whole.
+/// How many bytes one iteration of the main loop masks. The compiler vectorizes it as a whole.
 const BLOCK: usize = 64;
 
 impl Mask {
@@ -26,8 +26,8 @@ impl Mask {
             }
         }
         let mut rest = blocks.into_remainder();
-        // A loop over what is left would become one over vector registers too, with more
-        // before and after it than in it.
+        // The compiler would vectorize a plain loop over the rest as well, although its setup would
+        // then take longer than the loop.
         for size in [32, 16, 8] {
             let (words, after) = rest.split_at_mut(rest.len() & size);
             for word in words.chunks_exact_mut(8) {

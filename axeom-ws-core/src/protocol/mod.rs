@@ -1,9 +1,9 @@
 //! The WebSocket protocol of RFC 6455 as two state machines without I/O.
 //!
-//! [`Inbound`] takes received bytes and yields [`Event`]s; [`Outbound`] takes
-//! commands and yields bytes to send. Neither knows a socket, a clock or a
-//! runtime, so a test, a fuzzer or another driver can use them directly. They are
-//! separate because they have separate users: one task receives, any task sends.
+//! [`Inbound`] takes received bytes and returns [`Event`]s; [`Outbound`] takes commands and
+//! returns the bytes to send. Neither needs a socket, a clock or a runtime, so tests, fuzzers
+//! and other drivers can use them directly. They are separate because one task receives
+//! while many may send.
 //!
 //! ```
 //! # use axeom_ws_core as axeom_ws;
@@ -23,10 +23,13 @@
 //! # Ok::<(), axeom_ws::protocol::Violation>(())
 //! ```
 //!
-//! The closing handshake (§7) is three calls: the first side to end the connection
-//! calls [`Outbound::close`]; [`Inbound`] yields [`Event::Close`] on the other,
-//! which answers with [`Outbound::close`] too, where it is a no-op if this side had
-//! already sent its close frame. The connection is over when both have happened.
+//! In the closing handshake (RFC 6455 §7), the side that ends the connection calls
+//! [`Outbound::close`]. The [`Inbound`] of the other side returns [`Event::Close`], and that
+//! side answers with [`Outbound::close`] too, which does nothing if it has queued a close
+//! frame already. The connection is over when each side has sent and received a close frame.
+//!
+//! [`Event`]: crate::Event
+//! [`Event::Close`]: crate::Event::Close
 
 mod deflate;
 mod frames;
@@ -46,12 +49,12 @@ pub use self::{
 };
 pub use crate::{options::Limits, violation::Violation};
 
-/// Which end of the connection this is: it decides who masks (RFC 6455 §5.1).
+/// Which end of the connection this is. Only clients mask their frames (RFC 6455 §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Role {
-    /// Receives masked frames, sends unmasked ones.
+    /// The server receives masked frames and sends unmasked ones.
     Server,
-    /// Sends masked frames, receives unmasked ones.
+    /// The client sends masked frames and receives unmasked ones.
     Client,
 }

@@ -7,10 +7,11 @@ use crate::{
     message::SendMessage,
 };
 
-/// The sending half: commands in, bytes out.
+/// The sending half of a connection, which turns commands into bytes. The
+/// [module](crate::protocol) has an example.
 ///
-/// Frames queue up until they are [taken](Self::take). After
-/// [`close`](Self::close) nothing more is accepted (RFC 6455 §5.5.1).
+/// Frames are queued until they are [taken](Self::take). After [`close`](Self::close), nothing
+/// more is accepted (RFC 6455 §5.5.1).
 #[derive(Debug)]
 pub struct Outbound {
     role: Role,
@@ -20,18 +21,19 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// A connection on which nothing was sent yet. `role` is the sender's.
+    /// The sending half of a new connection. `role` is the role of the sender.
     pub fn new(role: Role) -> Self {
         Self { role, frames: Frames::new(role), deflater: None, closed: false }
     }
 
-    /// The same, with permessage-deflate agreed on; `own` says how to use it.
+    /// Enables permessage-deflate (RFC 7692) with the parameters that were negotiated. `own` has
+    /// the compression level and the threshold.
     pub fn with_deflate(mut self, params: DeflateParams, own: &Compression) -> Self {
         self.deflater = Some(Box::new(Deflater::new(self.role, params, own)));
         self
     }
 
-    /// Queues a message as one frame; `false` if the close frame was queued before.
+    /// Queues a message as one frame. Returns `false` if the close frame was queued before.
     pub fn message(&mut self, message: impl Into<SendMessage>) -> bool {
         if self.closed {
             return false;
@@ -48,8 +50,8 @@ impl Outbound {
         true
     }
 
-    /// Queues a ping; of a payload over 125 bytes the first 125. `false` if the
-    /// close frame was queued before.
+    /// Queues a ping (RFC 6455 §5.5.2). A longer payload is cut to 125 bytes. Returns `false` if
+    /// the close frame was queued before.
     pub fn ping(&mut self, payload: &Bytes) -> bool {
         if !self.closed {
             self.frames.ping(payload);
@@ -57,18 +59,19 @@ impl Outbound {
         !self.closed
     }
 
-    /// Queues the answer to a ping, unless the close frame was queued before. While the peer
-    /// does not take what it is sent, only the answer to the latest ping is kept
-    /// (RFC 6455 §5.5.3), so that a flood of them holds no memory.
+    /// Queues the answer to a ping, unless the close frame was queued before. While the transport
+    /// [is blocked](Self::set_blocked), only the answer to the latest ping is kept
+    /// (RFC 6455 §5.5.3), so that a flood of pings occupies no memory.
     pub fn pong(&mut self, payload: Bytes) {
         if !self.closed {
             self.frames.pong(payload);
         }
     }
 
-    /// Queues the close frame behind everything else; `false` if one was queued
-    /// before. A code that may not be sent becomes 1011, a reason over 123 bytes is
-    /// cut.
+    /// Queues the close frame behind everything else (RFC 6455 §5.5.1). Returns `false` if one
+    /// was queued before. [`CloseCode::NO_STATUS`](crate::CloseCode::NO_STATUS) is sent as an
+    /// empty frame, another code that must not be sent becomes 1011, and the reason is cut to 123
+    /// bytes.
     pub fn close(&mut self, frame: CloseFrame) -> bool {
         if !self.closed {
             self.frames.close(frame);
@@ -76,17 +79,19 @@ impl Outbound {
         !std::mem::replace(&mut self.closed, true)
     }
 
-    /// Bytes that are queued and not taken.
+    /// How many bytes are queued and not taken yet.
     pub fn len(&self) -> usize {
         self.frames.len()
     }
 
-    /// Whether there is nothing to take.
+    /// Whether there is nothing to take. This can be `false` at length 0, while a pong is held
+    /// back.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
-    /// Says whether the peer takes what it is sent; see [`pong`](Self::pong).
+    /// Sets whether the transport is blocked, which means that it accepts no bytes; see
+    /// [`pong`](Self::pong).
     pub fn set_blocked(&mut self, blocked: bool) {
         self.frames.set_blocked(blocked);
     }

@@ -3,8 +3,8 @@ use bytes::Bytes;
 use super::deflate::{CompressorKey, compress_alone};
 use crate::message::{Message, SendMessage};
 
-/// A message on its way to one connection or to many, with the encodings that were made of it
-/// on the way: it is compressed once for all connections that compress alike.
+/// A message on its way to one connection or to many. It keeps its compressed forms, so that it
+/// is compressed once for all connections with the same parameters.
 #[derive(Debug)]
 pub(crate) struct Outgoing<'a> {
     pub(super) message: &'a Message,
@@ -12,7 +12,7 @@ pub(crate) struct Outgoing<'a> {
     compressed: Option<Box<Compressed>>,
 }
 
-/// By what each was compressed with; `None` where the message is better sent as it is.
+/// The compressed forms by their parameters; `None` if the message is better sent uncompressed.
 type Compressed = Vec<(CompressorKey, Option<Bytes>)>;
 
 impl<'a> Outgoing<'a> {
@@ -25,7 +25,7 @@ impl<'a> Outgoing<'a> {
         self.message.len()
     }
 
-    /// The message compressed on its own, without reference to those before.
+    /// The message compressed alone, which means without references to earlier messages.
     pub(super) fn compressed_alone(&mut self, key: CompressorKey) -> Option<Bytes> {
         let compressed = self.compressed.get_or_insert_default();
         if let Some((_, done)) = compressed.iter().find(|(with, _)| *with == key) {
@@ -33,7 +33,7 @@ impl<'a> Outgoing<'a> {
         }
         let payload = self.message.as_bytes();
         let done = compress_alone(key, payload);
-        // A message sent alone may as well be sent as it is.
+        // Without context takeover, a message that does not shrink can be sent uncompressed.
         let done = done.filter(|done| self.compress == Some(true) || done.len() < payload.len());
         compressed.push((key, done.clone()));
         done

@@ -7,19 +7,20 @@ use crate::utf8::{InvalidUtf8, Utf8Bytes};
 
 /// A message that arrives in pieces.
 ///
-/// It owns its bytes, so that what was checked cannot change afterwards. A byte that no
-/// continuation could make valid is refused by the first [`check`](Self::check) that sees it.
-/// A character that is cut at the end of a piece waits for its rest, and at most three bytes
-/// are looked at twice.
+/// It owns its bytes, so that they cannot change after they were checked. A byte that nothing
+/// after it could make valid fails the first [`check`](Self::check) that sees it. A character
+/// that is cut at the end of a piece waits for the rest, so at most three bytes are checked
+/// again.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     bytes: BytesMut,
-    /// `bytes[..checked]` is UTF-8, and nobody can change it any more.
+    /// `bytes[..checked]` is UTF-8 and does not change any more.
     checked: usize,
 }
 
-/// How much a message that has `len` bytes makes room for at a time: three times as many, but
-/// 16 KiB to 1 MiB. Memory follows what was received; each step moves all of it.
+/// For how many bytes a message of `len` bytes makes room at a time: three times as many, but at
+/// least 16 KiB and at most 1 MiB. Memory must grow with what was received, but each step may
+/// copy all of it.
 fn growth(len: usize) -> usize {
     len.saturating_mul(3).clamp(LEAST_GROWTH, 1024 * 1024)
 }
@@ -32,20 +33,20 @@ impl Partial {
         self.bytes.len()
     }
 
-    /// Appends a piece; `expected` more bytes are announced to follow it.
+    /// Appends a piece. `expected` is how many more bytes the frame has.
     pub(super) fn push(&mut self, piece: &[u8], expected: usize) {
         let len = self.len();
         if self.bytes.capacity() - len < piece.len() {
-            // Pieces that announce nothing behind them, such as fragments, must not move
-            // all that arrived each time.
+            // For pieces with nothing expected behind them, such as fragments, growing by half
+            // keeps each one from copying everything that arrived before.
             self.bytes.reserve((piece.len() + expected.min(growth(len))).max(len / 2));
         }
         self.bytes.extend_from_slice(piece);
     }
 
-    /// Splits off room for the next bytes of a payload that has `expected` bytes to come:
-    /// empty, and of just the capacity that may be filled. What arrived before is out of
-    /// reach of whoever fills it.
+    /// Splits off an empty buffer for the next bytes of a payload with `expected` bytes to come.
+    /// It has exactly the capacity that may be filled, and gives no access to what arrived
+    /// before.
     pub(super) fn split_room(&mut self, expected: usize) -> BytesMut {
         let len = self.len();
         let most = growth(len).min(expected);
@@ -59,7 +60,7 @@ impl Partial {
         room
     }
 
-    /// Takes the room back, after `finish` (the unmasking) saw what it was filled with.
+    /// Takes the buffer back, after `finish` has unmasked its contents.
     pub(super) fn join_room(&mut self, mut room: BytesMut, finish: impl FnOnce(&mut [u8])) {
         finish(&mut room);
         self.bytes.unsplit(room);
@@ -85,12 +86,12 @@ impl Partial {
         if self.checked < self.len() {
             self.check()?;
         }
-        // A character may still be cut where the message ends.
+        // The message may end in the middle of a character.
         if self.checked < self.len() {
             return Err(InvalidUtf8);
         }
-        // SAFETY: all of it was checked, in pieces that each ended with a whole character, and
-        // what was checked cannot have changed since: everything here only appends.
+        // SAFETY: all bytes were checked, in pieces that each ended with a whole character, and
+        // they cannot have changed since, because the methods of this type only append.
         Ok(unsafe { Utf8Bytes::from_utf8_unchecked(self.into_bytes()) })
     }
 }
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn an_impossible_byte_is_refused_when_it_arrives() {
-        // 0xF4 0x90 would be above U+10FFFF; 0xED 0xA0 a surrogate; 0xC0 is never legal.
+        // 0xF4 0x90 would be above U+10FFFF, 0xED 0xA0 is a surrogate, and 0xC0 is never valid.
         for bad in [&b"ok\xF4\x90"[..], b"\xED\xA0", b"\xC0", b"\xE0\x80", b"\x80"] {
             let (before, last) = bad.split_at(bad.len() - 1);
             let mut text = Partial::default();

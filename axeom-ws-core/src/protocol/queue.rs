@@ -4,20 +4,41 @@ use bytes::{Buf, Bytes};
 
 /// Encoded frames on their way to the peer, in order.
 ///
-/// Small pieces are copied behind one another, so that many frames leave in one
-/// write; large payloads stay where they are and are shared.
+/// Small payloads are copied behind one another, so that one write sends many frames. Large
+/// payloads are shared instead of copied.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use std::io::{IoSlice, Write};
+///
+/// use axeom_ws::protocol::{Outbound, Role};
+///
+/// let mut outbound = Outbound::new(Role::Server);
+/// outbound.message("hello");
+/// let mut frames = outbound.take();
+///
+/// let mut wire = Vec::new();
+/// while !frames.is_empty() {
+///     let mut slices = [IoSlice::new(&[]); 16];
+///     let count = frames.slices(&mut slices);
+///     let written = wire.write_vectored(&slices[..count])?;
+///     frames.advance(written);
+/// }
+/// assert_eq!(wire, b"\x81\x05hello");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct FrameQueue {
-    /// What goes first: shared payloads, and the copied bytes between them.
+    /// The front of the queue: shared payloads and the copied bytes between them.
     #[expect(clippy::box_collection, reason = "every connection has a queue, and few have any")]
     chunks: Option<Box<VecDeque<Bytes>>>,
-    /// What goes last: copied bytes. `tail[..start]` was taken already.
+    /// The back of the queue: copied bytes. `tail[..start]` was taken already.
     tail: Vec<u8>,
     start: usize,
     len: usize,
 }
 
-/// A thread keeps a buffer of up to this many bytes for the next queue.
+/// A thread keeps a buffer of up to this many bytes for its next queue.
 const SPARE: usize = 16 * 1024;
 
 thread_local! {
@@ -25,22 +46,22 @@ thread_local! {
 }
 
 impl FrameQueue {
-    /// A payload of up to this many bytes is better copied than shared: a copy costs less
-    /// than one more slice in the write.
+    /// Payloads of up to this many bytes are copied, because a copy costs less than one more
+    /// slice in the write.
     pub(super) const COPY_UP_TO: usize = 2 * 1024;
 
-    /// Bytes in the queue.
+    /// How many bytes are in the queue.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing is queued.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The front of the queue as slices for a vectored write; returns how many of
-    /// `slices` were set.
+    /// Sets `slices` to the front of the queue, for a vectored write, and returns how many of
+    /// them were set.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let pieces = self.chunks().map(|chunk| &chunk[..]).chain([&self.tail[self.start..]]);
         let mut count = 0;
@@ -51,12 +72,12 @@ impl FrameQueue {
         count
     }
 
-    /// The whole queue, if it is a single slice.
+    /// The whole queue if it is a single slice.
     pub(crate) fn as_slice(&self) -> Option<&[u8]> {
         self.chunks.is_none().then(|| &self.tail[self.start..])
     }
 
-    /// Takes `n` bytes off the front; all of them, if there are not that many.
+    /// Removes `n` bytes from the front, or all if there are fewer.
     pub fn advance(&mut self, n: usize) {
         let mut n = n.min(self.len);
         self.len -= n;
@@ -88,18 +109,18 @@ impl FrameQueue {
         all
     }
 
-    /// Gives up room that nothing is in: this queue will wait for a while.
+    /// Frees unused memory, because this queue will wait for a while.
     pub(crate) fn shrink(&mut self) {
         self.tail.shrink_to_fit();
     }
 
-    /// How many bytes were copied behind one another.
+    /// How many bytes at the back of the queue were copied.
     pub(super) fn copied(&self) -> u32 {
         u32::try_from(self.tail.len()).unwrap_or(u32::MAX)
     }
 
-    /// Gives an empty queue that will not wait a buffer, the thread's spare one if there is
-    /// one, with room for as many bytes as are `usual`.
+    /// Prepares an empty queue for `usual` bytes, with the thread's spare buffer if there is one.
+    /// This is not for a queue that will wait, which should occupy no spare memory.
     #[inline]
     pub(super) fn make_room(&mut self, usual: u32) {
         if self.tail.capacity() == 0 {
@@ -113,7 +134,7 @@ impl FrameQueue {
         self.tail.reserve_exact(SPARE.min(usual as usize));
     }
 
-    /// Appends bytes that `write` puts at the end of a buffer.
+    /// Appends the bytes that `write` appends to the buffer.
     pub(super) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let before = self.tail.len();
         write(&mut self.tail);
@@ -125,7 +146,7 @@ impl FrameQueue {
     pub(super) fn copy(&mut self, header: &[u8], payload: &Bytes) {
         self.tail.reserve(header.len() + payload.len());
         match header {
-            // The length of nearly all, of which the compiler makes two stores.
+            // Nearly all headers have this length, which the compiler turns into two stores.
             [a, b] => self.tail.extend_from_slice(&[*a, *b]),
             longer => self.tail.extend_from_slice(longer),
         }
@@ -133,7 +154,7 @@ impl FrameQueue {
         self.len += header.len() + payload.len();
     }
 
-    /// Appends a header, and a payload that stays where it is.
+    /// Appends a copy of a header, and a shared payload.
     pub(super) fn share(&mut self, header: &[u8], payload: &Bytes) {
         let chunks = self.chunks.get_or_insert_default();
         self.len += header.len();
@@ -141,7 +162,7 @@ impl FrameQueue {
             chunks.push_back(Bytes::copy_from_slice(header));
         } else {
             self.tail.extend_from_slice(header);
-            // Little is copied, so that the buffer stays.
+            // A short tail is copied, so that its buffer can be used again.
             let sealed = if self.tail.len() <= Self::COPY_UP_TO {
                 let copy = Bytes::copy_from_slice(&self.tail[self.start..]);
                 self.tail.clear();
@@ -166,7 +187,7 @@ impl Drop for FrameQueue {
         if (1..=SPARE).contains(&self.tail.capacity()) {
             let mut tail = mem::take(&mut self.tail);
             tail.clear();
-            // On a thread that is ending there is no next queue.
+            // If the thread is ending, it has no next queue.
             let _ = SPARE_TAIL.try_with(|spare| spare.set(tail));
         }
     }

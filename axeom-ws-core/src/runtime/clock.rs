@@ -9,11 +9,11 @@ use futures::future::{BoxFuture, Either, select};
 
 use super::Runtime;
 
-/// The time of a runtime whose type does not matter.
+/// The clock of a runtime, with the runtime's type erased.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Time>);
 
-/// What a clock needs; every [`Runtime`] has it.
+/// What a [`Clock`] needs. Every [`Runtime`] implements it.
 pub(crate) trait Time: Send + Sync + 'static {
     fn time(&self) -> Instant;
     fn after(&self, duration: Duration) -> BoxFuture<'static, ()>;
@@ -43,7 +43,7 @@ impl Clock {
     }
 }
 
-/// What `future` completes with; `None` if it does not within `limit`.
+/// The output of `future`, or `None` if it does not complete within `limit`.
 pub(crate) async fn within<F: Future>(
     clock: &Clock,
     limit: Duration,

@@ -1,4 +1,4 @@
-//! The seam between axeom-ws and a runtime, and the one timer that stands on it.
+//! The interface between axeom-ws and a runtime, and the timer that is built on it.
 
 mod clock;
 mod peer;
@@ -26,52 +26,54 @@ pub use self::{
     workers::start_workers,
 };
 
-/// What the core needs of an executor and its network: the whole seam between
-/// axeom-ws and a runtime.
+/// The whole interface between axeom-ws and a runtime: what the core needs from an executor and
+/// its network.
 ///
-/// A value of this type is a handle to the runtime; cloning it is cheap. The
-/// `custom_runtime` example implements it for an executor of its own.
+/// A value of this type is a handle to the runtime and must be cheap to clone. There are adapters
+/// for tokio, smol and async-std; the `custom_runtime` example of this repository implements the
+/// trait for another executor.
 pub trait Runtime: Clone + Send + Sync + 'static {
-    /// A promoted TCP connection.
+    /// An accepted TCP connection.
     type Transport: Transport;
-    /// A bound TCP socket.
+    /// A TCP socket that listens.
     type Listener: Listener<Transport = Self::Transport>;
 
     /// Binds a TCP listener to `addr`.
     ///
     /// # Errors
-    /// What the operating system says, such as an address in use.
+    /// The error of the operating system, for example because the address is in use.
     fn bind(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
 
-    /// Runs `task` in the background until it is done. Dropping what this call may
-    /// have created internally must not cancel the task, and neither this call nor waking
-    /// the task may run it there and then.
+    /// Runs `task` in the background until it completes. Nothing may cancel it, such as dropping
+    /// the join handle of the executor. Neither this call nor a wake-up may poll the task on the
+    /// spot, because the caller may hold locks that the task needs.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 
     /// Completes after `duration`.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static;
 
-    /// The clock that [`sleep`](Self::sleep) follows.
+    /// The current time of the clock that [`sleep`](Self::sleep) follows. By default this is
+    /// [`Instant::now`].
     fn now(&self) -> Instant {
         Instant::now()
     }
 }
 
-/// A bound socket that connections come in through.
+/// A TCP socket that accepts connections; see [`Runtime`].
 pub trait Listener: Send + Sync + 'static {
-    /// A promoted connection.
+    /// An accepted connection.
     type Transport: Transport;
 
-    /// Waits for the next connection and promotes it: non-blocking, `TCP_NODELAY`
-    /// set. Cancelling the wait loses no connection.
+    /// Accepts the next connection, makes it non-blocking and sets `TCP_NODELAY`. This must be
+    /// cancel safe: dropping the future loses no connection.
     ///
     /// # Errors
-    /// What the operating system says. An error does not end the listener.
+    /// The error of the operating system. The listener can still be used afterwards.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Transport, Peer)>> + Send;
 
-    /// The address this listens at, with the real port.
+    /// The address that this listens on, with the actual port if it was bound to port 0.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }

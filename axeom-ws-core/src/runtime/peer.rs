@@ -3,7 +3,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-/// Who is on the other end of a connection, as far as the transport knows.
+/// The other end of a connection, as far as the transport knows it.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -16,21 +16,21 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Peer {
-    /// A socket of an IP address.
+    /// A socket with an IP address and a port.
     Ip(SocketAddr),
-    /// A Unix domain socket; its own end seldom has a name.
+    /// A Unix domain socket. The peer's end seldom has a name, so there is none here.
     Unix,
     /// A stream in memory.
     Memory,
 }
 
 impl Peer {
-    /// The IP address, if it has one.
+    /// The IP address, if the peer has one.
     pub fn ip(&self) -> Option<IpAddr> {
         self.socket_addr().map(|addr| addr.ip())
     }
 
-    /// The IP address and port, if it has them.
+    /// The IP address and port, if the peer has them.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(addr) => Some(*addr),
@@ -45,7 +45,7 @@ impl From<SocketAddr> for Peer {
     }
 }
 
-/// The address and port, `unix` or `memory`.
+/// Writes the address and port, `unix` or `memory`.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,5 @@
-//! The deadlines of connections: one sleep for all those of a server, or one for a connection
-//! that a program serves itself.
+//! The timers of connections. All connections of a server share one sleep; a connection that a
+//! program serves by itself has one of its own.
 
 use std::{
     pin::pin,
@@ -15,17 +15,18 @@ use slab::Slab;
 use super::Clock;
 use crate::sync::{Mutex, lock};
 
-/// A moment, in ticks of 1/64 s since the start of a [`Timer`]; or never.
+/// A moment in ticks of 1/64 s since the start of a [`Timer`], or never.
 ///
-/// Ticks wrap around after two years, so they are compared by which is less than a year ahead
-/// of the other.
+/// Ticks wrap around after two years. Of two ticks, the later one is therefore the one that is
+/// less than a year ahead of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tick(u32);
 
-/// A deadline is at most this late for its own sake. A second has a whole number of them.
+/// The length of a tick, which is also how late rounding can make a deadline. A second is a
+/// whole number of ticks.
 const TICK_MICROS: u64 = 1_000_000 / 64;
 
-/// No deadline is this far away: a year and some days.
+/// All deadlines are nearer than this, which is a little over a year.
 const FURTHEST: u64 = TICK_MICROS << 31;
 
 impl Tick {
@@ -41,7 +42,7 @@ impl Tick {
         if is_earlier { other } else { self }
     }
 
-    /// Whether it has come, `now` being the last whole tick.
+    /// Whether this tick has come, where `now` is the last whole tick.
     pub(crate) fn has_come(self, now: Self) -> bool {
         self.is_set() && !now.is_before(self)
     }
@@ -51,7 +52,7 @@ impl Tick {
     }
 }
 
-/// A point in time as deadlines are made from it.
+/// The current time, from which deadlines are computed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     micros: u64,
@@ -65,12 +66,12 @@ impl Now {
     /// The last whole tick.
     pub(crate) fn tick(self) -> Tick {
         let tick = Tick((self.micros / TICK_MICROS) as u32);
-        // Never is never now.
+        // `NEVER` must not come, so its value stands for no moment.
         if tick.is_set() { tick } else { Tick(u32::MAX - 1) }
     }
 
-    /// The first tick that is at least `time` from now; never for `None`, and for what is over
-    /// a year away.
+    /// The first tick that is at least `time` from now. It is `NEVER` for `None`, and for times
+    /// over a year.
     pub(crate) fn after(self, time: Option<Duration>) -> Tick {
         match time.map(micros) {
             Some(time) if time < FURTHEST => {
@@ -86,17 +87,18 @@ fn micros(time: Duration) -> u64 {
     time.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(time.subsec_micros()))
 }
 
-/// Who is told that a deadline of its own may have passed.
+/// The owner of a timer among those of a server.
 pub(crate) trait Alarmed {
+    /// Called when the deadline may have passed.
     fn deadline_passed(&self);
 }
 
-/// The deadlines of a server's connections, behind one sleep.
+/// The timers of a server's connections, which share one sleep.
 pub(crate) struct Timers<T> {
     clock: Clock,
     start: Instant,
     entries: Mutex<Entries<T>>,
-    /// Notified when a deadline is nearer than all before.
+    /// Notified when a deadline is set that is nearer than all others.
     nearer: Event,
     /// Notified when a connection ends.
     ended: Event,
@@ -104,7 +106,7 @@ pub(crate) struct Timers<T> {
 
 struct Entries<T> {
     all: Slab<Entry<T>>,
-    /// When they are looked at next.
+    /// When to look at the deadlines next.
     next_look: Tick,
 }
 
@@ -113,8 +115,8 @@ struct Entry<T> {
     owner: Arc<T>,
 }
 
-/// With many connections the deadlines are looked at less often: a look costs a few
-/// nanoseconds for each.
+/// The pause after a look at the deadlines, for each connection. A look costs a few nanoseconds
+/// per connection, so with many connections there are fewer looks.
 const REST_FOR_EACH: Duration = Duration::from_micros(1);
 
 impl<T: Alarmed> Timers<T> {
@@ -132,7 +134,7 @@ impl<T: Alarmed> Timers<T> {
         &self.clock
     }
 
-    /// The connections there are.
+    /// The owners of all timers.
     pub(crate) fn owners(&self) -> Vec<Arc<T>> {
         lock(&self.entries).all.iter().map(|(_, entry)| Arc::clone(&entry.owner)).collect()
     }
@@ -141,12 +143,13 @@ impl<T: Alarmed> Timers<T> {
         lock(&self.entries).all.is_empty()
     }
 
-    /// Is told when the next connection ends.
+    /// A listener that is notified when the next connection ends.
     pub(crate) fn one_ended(&self) -> EventListener {
         self.ended.listen()
     }
 
-    /// Tells connections when their deadlines have passed, for as long as it is polled.
+    /// Tells the connections when their deadlines have passed. It never completes, and works for
+    /// as long as it is polled.
     pub(crate) async fn keep(&self) {
         let mut due = Vec::new();
         loop {
@@ -192,7 +195,8 @@ impl<T: Alarmed> Timers<T> {
 }
 
 impl<T> Entries<T> {
-    /// Adds those whose deadline has come to `due`, and clears it; how many were looked at.
+    /// Adds the owners whose deadline has come to `due`, and clears those deadlines. Returns how
+    /// many timers there are.
     fn take_due(&mut self, now: Tick, due: &mut Vec<Arc<T>>) -> usize {
         self.next_look = Tick::NEVER;
         for (_, entry) in &mut self.all {
@@ -206,17 +210,17 @@ impl<T> Entries<T> {
     }
 }
 
-/// How long it is until a tick.
+/// The time until a tick.
 fn wait(until: Tick, now: Now) -> Duration {
     let ticks = u64::from(until.0.wrapping_sub(now.tick().0));
     Duration::from_micros((ticks * TICK_MICROS).saturating_sub(now.micros % TICK_MICROS))
 }
 
-/// The deadline of one connection.
+/// The timer of one connection, for one deadline at a time.
 pub(crate) enum Timer<T: Alarmed> {
-    /// Among those of a server.
+    /// It is one of a server's timers.
     Shared { timers: Arc<Timers<T>>, place: usize },
-    /// With a sleep of its own.
+    /// It sleeps by itself.
     Own(Box<OwnSleep>),
 }
 
@@ -224,19 +228,19 @@ pub(crate) struct OwnSleep {
     clock: Clock,
     start: Instant,
     deadline: Tick,
-    /// Until the deadline, or an earlier one that was set before.
+    /// A sleep until the deadline, or a little less.
     sleep: Option<BoxFuture<'static, ()>>,
 }
 
 impl<T: Alarmed> Timer<T> {
-    /// A connection of a server.
+    /// The timer of a connection that a server runs.
     pub(crate) fn shared(timers: &Arc<Timers<T>>, owner: &Arc<T>) -> Self {
         let entry = Entry { deadline: Tick::NEVER, owner: Arc::clone(owner) };
         let place = lock(&timers.entries).all.insert(entry);
         Self::Shared { timers: Arc::clone(timers), place }
     }
 
-    /// A connection that a program serves itself.
+    /// The timer of a connection that a program serves by itself.
     pub(crate) fn own(clock: Clock) -> Self {
         let start = clock.now();
         Self::Own(Box::new(OwnSleep { clock, start, deadline: Tick::NEVER, sleep: None }))
@@ -249,7 +253,7 @@ impl<T: Alarmed> Timer<T> {
         }
     }
 
-    /// Sets or clears the deadline, in place of any other.
+    /// Replaces the deadline; `Tick::NEVER` clears it.
     pub(crate) fn set(&mut self, deadline: Tick) {
         match self {
             Self::Shared { timers, place } => timers.set(*place, deadline),
@@ -260,8 +264,8 @@ impl<T: Alarmed> Timer<T> {
         }
     }
 
-    /// For a timer of its own: whether the deadline has passed, which clears it. While it
-    /// waits, asking looks at no clock. A shared one tells its owner.
+    /// Ready once the deadline has passed, which also clears it. A shared timer is never ready,
+    /// because it calls its owner instead.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self::Own(own) = self else { return Poll::Pending };
         if !own.deadline.is_set() {
@@ -274,7 +278,7 @@ impl<T: Alarmed> Timer<T> {
                 }
                 own.sleep = None;
             }
-            // A clock may wake early by its own resolution.
+            // A sleep may end early by the resolution of its clock.
             let now = Now::of(own.clock.now(), own.start);
             if own.deadline.has_come(now.tick()) {
                 own.deadline = Tick::NEVER;
@@ -289,7 +293,7 @@ impl<T: Alarmed> Drop for Timer<T> {
     fn drop(&mut self) {
         if let Self::Shared { timers, place } = self {
             let entry = lock(&timers.entries).all.try_remove(*place);
-            // What it holds is given up without the lock.
+            // The owner may be dropped here, which must not happen under the lock.
             drop(entry);
             timers.ended.notify(usize::MAX);
         }

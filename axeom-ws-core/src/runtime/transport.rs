@@ -8,23 +8,66 @@ use std::{
 use bytes::BytesMut;
 use futures::io::{AsyncRead, AsyncWrite};
 
-/// A byte stream that a connection runs over: a TCP socket, TLS, memory.
+/// A byte stream that a connection runs over, such as a TCP socket, a TLS stream, or a pipe in
+/// memory.
 ///
-/// Whatever implements `AsyncRead` and `AsyncWrite` of `futures` is one as [`Io`]. An adapter
-/// implements this itself where its runtime can do better.
+/// [`Io`] makes a transport of any type with the `AsyncRead` and `AsyncWrite` traits of
+/// `futures`. Implement this trait directly where a runtime can do better:
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use std::{
+///     io::{self, IoSlice, Read, Write},
+///     net::{Shutdown, TcpStream},
+///     task::{Context, Poll},
+/// };
+///
+/// use axeom_ws::Transport;
+///
+/// /// Blocks the thread, which suits a program that runs each connection on a thread.
+/// struct Blocking(TcpStream);
+///
+/// impl Transport for Blocking {
+///     fn poll_read(&mut self, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+///         Poll::Ready(self.0.read(buf))
+///     }
+///
+///     fn poll_write(&mut self, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+///         Poll::Ready(self.0.write(buf))
+///     }
+///
+///     fn poll_write_vectored(
+///         &mut self,
+///         _: &mut Context<'_>,
+///         bufs: &[IoSlice<'_>],
+///     ) -> Poll<io::Result<usize>> {
+///         Poll::Ready(self.0.write_vectored(bufs))
+///     }
+///
+///     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+///         Poll::Ready(self.0.flush())
+///     }
+///
+///     fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+///         Poll::Ready(self.0.shutdown(Shutdown::Write))
+///     }
+/// }
+/// ```
 pub trait Transport: Send + Unpin + 'static {
-    /// Reads to `buf`; 0 bytes mean that the peer has ended its direction.
+    /// Reads into `buf` and returns the number of bytes read. 0 means that the peer has ended its
+    /// direction.
     ///
     /// # Errors
     /// The connection is broken.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
 
-    /// Reads to behind what `buf` holds, no more than it has spare capacity for, and says how
-    /// many bytes came. There is spare capacity; 0 bytes mean that the peer has ended its
-    /// direction.
+    /// Appends to `buf` what one read brings, and returns the number of bytes read. 0 means that
+    /// the peer has ended its direction. The caller provides spare capacity, and no more than
+    /// fits there may be read.
     ///
-    /// By default the capacity is zeroed first, up to 64 KiB of it. A transport that can read
-    /// into it as it is saves that: for a payload of 1 MiB it is a third of the time.
+    /// The default implementation first fills up to 64 KiB of the spare capacity with zeros. A
+    /// transport that can read into uninitialized memory saves this, which is a third of the time
+    /// for a payload of 1 MiB.
     ///
     /// # Errors
     /// The connection is broken.
@@ -42,14 +85,14 @@ pub trait Transport: Send + Unpin + 'static {
         read
     }
 
-    /// Writes some of `buf`.
+    /// Writes some of `buf` and returns the number of bytes written.
     ///
     /// # Errors
     /// The connection is broken.
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
 
-    /// Writes some of `bufs`, in order. It should be one vectored write: many frames are sent
-    /// with one.
+    /// Writes some of `bufs`, in order, and returns the number of bytes written. This should be
+    /// one vectored write, because it sends many frames at once.
     ///
     /// # Errors
     /// The connection is broken.
@@ -59,42 +102,74 @@ pub trait Transport: Send + Unpin + 'static {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>>;
 
-    /// Sends what was written, if the transport holds anything back.
+    /// Sends everything that was written, if the transport buffers it.
     ///
     /// # Errors
     /// The connection is broken.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Sends what was written and ends the sending direction (for TCP, a FIN), while reading
-    /// goes on.
+    /// Sends everything that was written and ends the sending direction, for TCP with a FIN.
+    /// Reading must still work afterwards.
     ///
     /// # Errors
     /// The connection is broken.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-/// A transport of any type; what it costs is one indirect call per system call.
+/// A transport of any type. It costs one indirect call per system call.
 pub(crate) type BoxTransport = Box<dyn Transport>;
 
-/// The [`Transport`] of anything that reads and writes as `futures` has it.
+/// Makes a [`Transport`] of a stream with the `AsyncRead` and `AsyncWrite` traits of `futures`.
 ///
-/// `E` says how it ends its sending direction: by default, by closing.
+/// `E` decides how the stream ends its sending direction. By default, it calls the stream's
+/// `poll_close`.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{Io, futures::io::Cursor};
+///
+/// let transport = Io::new(Cursor::new(vec![0; 1024]));
+/// assert_eq!(transport.get_ref().position(), 0);
+/// ```
 #[derive(Debug)]
 pub struct Io<S, E = CloseWhole> {
     stream: S,
     end: PhantomData<fn() -> E>,
 }
 
-/// How a stream ends its sending direction, for [`Io`].
+/// How a stream of type `S` ends its sending direction, for [`Io`].
+///
+/// This is for streams whose `poll_close` would also end reading:
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use std::{
+///     io,
+///     task::{Context, Poll},
+/// };
+///
+/// use axeom_ws::{EndSending, Io, futures::io::Cursor};
+///
+/// struct DoNothing;
+///
+/// impl<S> EndSending<S> for DoNothing {
+///     fn poll_end(_: &mut S, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+///         Poll::Ready(Ok(()))
+///     }
+/// }
+///
+/// let transport = Io::<_, DoNothing>::ending(Cursor::new(vec![0; 1024]));
+/// # let _ = transport;
+/// ```
 pub trait EndSending<S>: 'static {
-    /// Sends what was written, and ends the sending direction.
+    /// Ends the sending direction. [`Io`] has flushed the stream before.
     ///
     /// # Errors
     /// The connection is broken.
     fn poll_end(stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-/// Ends the sending direction with the stream's own `poll_close`.
+/// Ends the sending direction with the stream's `poll_close`; the default of [`Io`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CloseWhole;
@@ -106,14 +181,14 @@ impl<S: AsyncWrite + Unpin> EndSending<S> for CloseWhole {
 }
 
 impl<S> Io<S> {
-    /// Promotes a stream as it is.
+    /// A transport that ends its sending direction with the stream's `poll_close`.
     pub fn new(stream: S) -> Self {
         Self::ending(stream)
     }
 }
 
 impl<S, E> Io<S, E> {
-    /// Promotes a stream that ends its sending direction as `E` says.
+    /// A transport that ends its sending direction with `E`.
     pub fn ending(stream: S) -> Self {
         Self { stream, end: PhantomData }
     }
@@ -123,7 +198,7 @@ impl<S, E> Io<S, E> {
         &self.stream
     }
 
-    /// The stream.
+    /// Gives the stream back.
     pub fn into_inner(self) -> S {
         self.stream
     }

@@ -1,11 +1,21 @@
 use std::{io, thread};
 
-/// Starts a thread per core, each of which runs `run`, for a runtime that has no threads of
-/// its own.
+/// Starts one thread per core, and calls `run` on each. This is for adapters of runtimes that
+/// start no threads themselves.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use std::sync::mpsc;
+///
+/// let (sender, receiver) = mpsc::channel();
+/// axeom_ws::start_workers(move || sender.send("started").unwrap_or_default())?;
+/// assert_eq!(receiver.recv(), Ok("started"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
-/// Not even one thread can be started. With fewer than there are cores the work still gets
-/// done.
+/// The error of the operating system if no thread can be started. If only some can be started,
+/// they do the work alone, and this returns `Ok`.
 pub fn start_workers(run: impl Fn() + Clone + Send + 'static) -> io::Result<()> {
     let cores = thread::available_parallelism().map_or(1, |n| n.get());
     for n in 0..cores {

@@ -1,4 +1,4 @@
-//! The end of a connection.
+//! The end of a connection: the closing handshake, or what takes its place.
 
 use std::{
     io,
@@ -13,34 +13,34 @@ use crate::{
     link::{Flags, Phase},
 };
 
-/// How far the end of a connection is.
+/// How far the closing of a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closing {
     NotYet,
-    /// The peer's close frame is waited for; what comes before it is dropped.
+    /// Our close frame is queued or sent. What arrives before the peer's is dropped.
     AwaitingPeer,
-    /// What is queued is sent, and then the end of the sending direction.
+    /// What is queued is being sent, and then the sending direction is ended.
     HangingUp {
-        /// The peer has broken the protocol, and may still be sending.
+        /// Whether the peer may still be sending, because it broke the protocol.
         discard: bool,
     },
-    /// What the peer still sends is taken, so that its stack has no reason to reset the
-    /// connection before it has read the close frame.
+    /// What the peer still sends is read and dropped. If it stayed unread, our TCP stack
+    /// would reset the connection, and the peer could lose the close frame.
     Discarding,
-    /// The handlers are told.
+    /// Only the last events are left, which the handlers receive.
     Over,
 }
 
 impl Closing {
-    /// Whether nothing that comes is looked at any more.
+    /// Whether what the peer sends is no longer parsed.
     pub(super) fn is_past_reading(self) -> bool {
         !matches!(self, Self::NotYet | Self::AwaitingPeer)
     }
 }
 
 impl Driver {
-    /// Goes on with the end of the connection; once it is over, what its handlers are told
-    /// last: `Error`, if something went wrong, and `Close`.
+    /// Continues to close the connection. Once that is over, it yields the last events: `Error`
+    /// if something went wrong, and then `Close`.
     #[cold]
     pub(super) fn closing_event(&mut self, cx: &mut Context<'_>, seen: Flags) -> Option<Event> {
         if self.closing == Closing::NotYet {
@@ -109,7 +109,7 @@ impl Driver {
         }
     }
 
-    /// The closing handshake took too long.
+    /// Ends a closing handshake that took too long.
     pub(super) fn give_up_closing(&mut self) {
         if self.link.flags().phase() == Phase::ClosingByUs {
             self.note_error(ConnectionError::CloseTimeout);
@@ -118,7 +118,7 @@ impl Driver {
         self.finish();
     }
 
-    /// The connection is over, but for what its handlers do last.
+    /// Ends the connection; only the last events remain to be handled.
     pub(super) fn finish(&mut self) {
         self.closing = Closing::Over;
         self.link.end();

@@ -1,4 +1,4 @@
-//! From the link to the transport.
+//! The sending direction: from the link to the transport.
 
 use std::{
     io::{self, IoSlice},
@@ -12,14 +12,14 @@ use crate::{protocol::FrameQueue, runtime::BoxTransport};
 const SLICES: usize = 64;
 
 impl Driver {
-    /// Whether there is anything to write, or to flush.
+    /// Whether there is anything to write or to flush.
     #[inline]
     pub(super) fn has_output(&self) -> bool {
         self.writing.is_some() || self.unflushed || self.link.flags().is_queued()
     }
 
-    /// Writes all there is. Pending while the transport takes no more, or when it is another
-    /// task's turn.
+    /// Writes and flushes everything that is queued. Pending while the transport accepts no
+    /// more, or if other tasks should run first.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut again = false;
         while self.writing.is_some() || self.link.flags().is_queued() {
@@ -27,7 +27,7 @@ impl Driver {
                 Some(frames) => *frames,
                 None => self.link.take(),
             };
-            // Other threads may queue as fast as this one writes.
+            // Other threads may queue frames as fast as this one writes them.
             if std::mem::replace(&mut again, true) && self.poll_turn(cx, READ_OR_WRITE).is_pending()
             {
                 self.writing = Some(Box::new(frames));
@@ -70,11 +70,11 @@ impl Driver {
         Poll::Ready(())
     }
 
-    /// Writes what is left and ends the sending direction.
+    /// Writes what is queued and ends the sending direction.
     pub(super) fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.flush(cx));
         match ready!(self.transport.poll_close(cx)) {
-            // The peer is gone altogether, which not every runtime calls an error.
+            // Some runtimes report this error when the peer is gone altogether, others do not.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => {
                 let _ = self.fail_writing(error);
             }
@@ -83,11 +83,11 @@ impl Driver {
         Poll::Ready(())
     }
 
-    /// After an error nobody will read the rest, and nothing more can be sent; the receiving
-    /// direction says when the connection is over.
+    /// Drops what is queued after a write error. What the peer sent before is still received,
+    /// so the receiving direction decides when the connection is over.
     fn fail_writing(&mut self, error: io::Error) -> Poll<()> {
         self.unflushed = false;
-        // A connection that is closing anyway ends as it was going to.
+        // A connection that is closing already keeps the outcome that it has.
         if self.link.flags().is_open() {
             self.note_error(error.into());
             self.link.fail(None);
@@ -97,8 +97,9 @@ impl Driver {
         Poll::Ready(())
     }
 
+    /// Notes that the transport accepted `written` bytes, and whether it accepts more.
     fn account(&mut self, written: usize, blocked: bool) {
-        // Room after there was none: the peer has taken something.
+        // There is room again, so the peer has read something and is alive.
         self.activity.received |= written > 0 && self.deadlines.is_blocked();
         if blocked != self.deadlines.is_blocked() || (blocked && written > 0) {
             let now = blocked.then(|| self.timer.now());

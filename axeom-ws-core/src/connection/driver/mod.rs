@@ -1,5 +1,5 @@
-//! Drives one connection: one loop in stages, which serves it while its handlers wait for an
-//! event, while one is busy, and while it closes.
+//! Drives one connection. The same loop runs while the handlers wait for an event, while a
+//! handler is busy, and while the connection closes.
 
 mod close;
 mod flush;
@@ -33,7 +33,7 @@ use crate::{
     runtime::{BoxTransport, Timer},
 };
 
-/// Reads, parses, writes and keeps time for one connection.
+/// Reads, parses, writes and keeps the deadlines of one connection.
 pub(crate) struct Driver {
     transport: BoxTransport,
     link: Registration,
@@ -41,36 +41,36 @@ pub(crate) struct Driver {
     input: Input,
     /// What was parsed while a handler was busy.
     ahead: Option<Box<Ahead>>,
-    /// How the receiving direction came to its end, once it has; it counts when what is
-    /// `ahead` of it was handled.
+    /// How the receiving direction ended, once it has. It takes effect after the events that
+    /// are still `ahead` of it.
     end: Option<Box<End>>,
-    /// Taken from the link and not yet accepted by the kernel.
+    /// Frames that were taken from the link and that the transport has not accepted yet.
     writing: Option<Box<FrameQueue>>,
     deadlines: Deadlines,
     activity: Activity,
-    /// The transport may hold back what was written until it is flushed.
+    /// Whether something was written since the last flush.
     unflushed: bool,
     closing: Closing,
-    /// What was done since the task last waited; see [`TURN`].
+    /// The work done since the task last waited, in the units of [`TURN`].
     work: u32,
-    /// Times congestion ended without a `drain` event so far.
+    /// How many `Drain` events are still owed to the handlers.
     drains: u32,
-    /// What went wrong first.
+    /// The first error, until the handlers have it.
     error: Option<Box<ConnectionError>>,
     timer: Timer<Member>,
 }
 
-/// After this much work in a row the other tasks of the thread have a turn: an event is
-/// one unit, a read or write as many as would take its time.
+/// After this much work in a row, the task lets other tasks of the thread run. An event is one
+/// unit, and a read or a write is as many as take about the same time.
 const TURN: u32 = 512;
 const READ_OR_WRITE: u32 = 32;
 
-/// What a connection is driven for.
+/// Why the connection is driven.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum For {
-    /// Its handlers wait for the next event.
+    /// The handlers wait for the next event.
     Event,
-    /// A handler is busy.
+    /// A handler is busy and takes no event.
     Background,
 }
 
@@ -110,8 +110,8 @@ impl Driver {
         self.link.member()
     }
 
-    /// The next event. What handlers queued before is written once there is no more input at
-    /// hand. The last one is `Close`, after the closing handshake.
+    /// The next event. What the handlers have queued is written once all input at hand is
+    /// handled. The last event is `Close`, after the closing handshake.
     pub(crate) fn next(&mut self) -> impl Future<Output = Event> + Send {
         poll_fn(|cx| self.poll_next(cx))
     }
@@ -120,19 +120,20 @@ impl Driver {
         self.drive(cx, For::Event)
     }
 
-    /// Goes on while a handler is busy: writes, answers pings, and reads ahead.
+    /// Keeps the connection going while a handler is busy: writes, answers pings, and reads
+    /// ahead.
     pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) {
         let _ = self.drive(cx, For::Background);
     }
 
-    /// A handler failed: the connection is closed with 1011.
+    /// Closes the connection with 1011, because a handler failed.
     pub(crate) fn fail(&mut self, error: ConnectionError) {
         self.note_error(error);
         self.link.close(CloseFrame::new(CloseCode::INTERNAL_ERROR, "internal error"));
     }
 
-    /// Whether the connection is closing, and its handlers are told nothing more of what
-    /// comes.
+    /// Whether the connection is closing, so that what the peer still sends no longer reaches the
+    /// handlers.
     pub(crate) fn is_closing(&self, seen: Flags) -> bool {
         self.closing != Closing::NotYet || seen.phase().drops_input()
     }
@@ -162,12 +163,13 @@ impl Driver {
         }
     }
 
-    /// Looks at the deadlines. Ready if one has passed.
+    /// Checks the deadlines. Ready if one may have passed.
     fn keep_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(next) = self.deadlines.rearm() {
             self.timer.set(next);
         }
-        // A server's timers tell the link.
+        // The link knows of the deadlines that a server's timers keep; other connections have a
+        // timer that must be polled.
         if !self.link.take_due() && self.timer.poll(cx).is_pending() {
             return Poll::Pending;
         }
@@ -196,7 +198,8 @@ impl Driver {
         }
     }
 
-    /// Gives up what only a running task needs. `false` if it must go on instead.
+    /// Gives up what only a running task needs, and lets the link wake the task. `false` if there
+    /// is more to do first.
     fn park(&mut self, cx: &mut Context<'_>, blocked: bool, seen: Flags) -> bool {
         self.input.park();
         let waits = self.link.park(cx.waker(), blocked, seen.phase(), true);
@@ -206,7 +209,7 @@ impl Driver {
         waits
     }
 
-    /// Pending when it is another task's turn.
+    /// Pending, with a wake-up to follow, if other tasks should run first.
     #[inline]
     fn poll_turn(&mut self, cx: &mut Context<'_>, work: u32) -> Poll<()> {
         self.work = self.work.saturating_add(work);
@@ -217,8 +220,8 @@ impl Driver {
         Poll::Pending
     }
 
-    /// The transport is broken, or no use any more: nothing more comes, and a handler that
-    /// goes on sending is told.
+    /// Gives up a transport that is broken or whose peer is gone. Nothing more is received, and
+    /// sending fails from now on.
     fn lose(&mut self, error: ConnectionError) {
         self.note_error(error);
         self.link.fail(None);
@@ -226,7 +229,7 @@ impl Driver {
         self.release();
     }
 
-    /// Gives the transport up, and what was to be written.
+    /// Drops the transport and everything that was to be written.
     fn release(&mut self) {
         self.transport = Box::new(Gone);
         self.input = Input::default();

@@ -1,4 +1,4 @@
-//! From the transport to events.
+//! The receiving direction: from the transport to events.
 
 use std::{
     collections::VecDeque,
@@ -20,33 +20,35 @@ use crate::{
     violation::Violation,
 };
 
+/// Events that were parsed while a handler was busy.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     events: VecDeque<Event>,
-    /// What they hold, in bytes.
+    /// The sum of their [costs](cost).
     bytes: usize,
 }
 
-/// How the receiving direction came to its end.
+/// How the receiving direction ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// With the peer's close frame.
+    /// The peer sent its close frame.
     Closed(CloseFrame),
     /// The peer broke the protocol.
     Violation(Violation),
     /// The peer ended its direction without a close frame.
     Eof,
-    /// The transport is gone.
+    /// The transport was given up.
     Lost,
 }
 
-/// While a handler is busy, reading goes on until this much is waiting for it, in
-/// bytes; each event counts for at least its own size.
+/// While a handler is busy, reading goes on until this many bytes wait for it.
 const READ_AHEAD: usize = 64 * 1024;
+/// What a waiting event counts for besides its payload, in bytes, so that many empty events
+/// are bounded too.
 const EVENT_COST: usize = 64;
 
 impl Driver {
-    /// The next event for the handlers, as far as what was read has one.
+    /// The next event for the handlers, if what was read so far completes one.
     #[inline(always)]
     pub(super) fn next_event(&mut self, cx: &mut Context<'_>, seen: Flags) -> Option<Event> {
         if !seen.is_open() && self.is_closing(seen) {
@@ -80,7 +82,7 @@ impl Driver {
         None
     }
 
-    /// Parses what was read, for a handler that is busy.
+    /// Parses what was read and keeps the events for later, because a handler is busy.
     pub(super) fn read_ahead(&mut self, seen: Flags) {
         if seen.phase().is_gone() && self.closing != Closing::Over {
             self.finish();
@@ -97,13 +99,14 @@ impl Driver {
         }
     }
 
-    /// Reads once. Ready if something changed: bytes came, or the end.
+    /// Reads once. Ready if bytes or the end arrived.
     pub(super) fn fill(&mut self, cx: &mut Context<'_>, what_for: For) -> Poll<()> {
         if self.end.is_some() || self.closing.is_past_reading() {
             return Poll::Pending;
         }
         if what_for == For::Background && self.bytes_ahead() + self.inbound.held() >= READ_AHEAD {
-            // Now the peer waits for the handler, and cannot be heard.
+            // The connection stops reading until the handler is done, so the peer's silence
+            // must not count against it.
             self.activity = Activity { received: true, heard: true };
             return Poll::Pending;
         }
@@ -133,7 +136,7 @@ impl Driver {
         Poll::Ready(())
     }
 
-    /// The next event in order, from what was read already.
+    /// The next event in order from what was read so far.
     pub(super) fn next_parsed(&mut self) -> Option<Event> {
         let Some(ahead) = &mut self.ahead else { return self.parse() };
         let event = ahead.events.pop_front();
@@ -144,8 +147,8 @@ impl Driver {
         event
     }
 
-    /// Parses the next event; a ping is answered at once. A close frame, or a violation, is
-    /// the end.
+    /// Parses the next event, and answers it at once if it is a ping. A close frame or a
+    /// violation ends the receiving direction instead of being returned.
     fn parse(&mut self) -> Option<Event> {
         if self.input.is_empty() || self.end.is_some() {
             return None;
@@ -171,7 +174,7 @@ impl Driver {
         }
     }
 
-    /// Nothing more is read, unless to be dropped.
+    /// Ends the receiving direction. From here on, input is read only to be discarded.
     pub(super) fn set_end(&mut self, end: End) {
         self.input = Input::default();
         self.deadlines.stop_listening();
@@ -185,7 +188,7 @@ impl Driver {
         ahead.events.push_back(event);
     }
 
-    /// What is kept for the handlers, in bytes.
+    /// What the events kept for the handlers count for, in bytes.
     fn bytes_ahead(&self) -> usize {
         self.ahead.as_ref().map_or(0, |ahead| ahead.bytes)
     }
@@ -204,7 +207,7 @@ impl Driver {
     }
 }
 
-/// What a waiting event counts for.
+/// What a waiting event counts for, in bytes.
 fn cost(event: &Event) -> usize {
     EVENT_COST
         + match event {

@@ -18,12 +18,12 @@ use crate::{
     sync::Mutex,
 };
 
-/// A connection's task: the real one, over a transport of which a model says what it takes.
+/// The real task of a connection, over a transport that the model controls.
 pub(super) struct Task {
     driver: Box<Driver>,
     member: Arc<Member>,
     pub(super) wire: Wire,
-    /// Times it was told that backpressure is over.
+    /// How many `Drain` events it received.
     pub(super) drains: usize,
     closed: bool,
 }
@@ -47,7 +47,7 @@ impl Task {
         &self.member
     }
 
-    /// Goes on until `done`, or until the connection is over.
+    /// Runs until `done` holds or the connection is over.
     pub(super) fn until(
         &mut self,
         done: impl Fn(&Self) -> bool + Send,
@@ -71,7 +71,7 @@ impl Task {
         Running::new(member, Span::none(), going)
     }
 
-    /// Goes on until the connection is over.
+    /// Runs until the connection is over.
     pub(super) fn to_the_end(&mut self) -> impl Future<Output = ()> + Send {
         self.until(|_| false)
     }
@@ -82,15 +82,15 @@ impl Task {
     }
 }
 
-/// A transport. Its peer ends its direction once it has the close frame, which it takes for
-/// granted is the last that it is sent.
+/// A transport in memory. Its peer ends its direction once the bytes it received end with a
+/// close frame.
 #[derive(Clone)]
 pub(crate) struct Wire(Arc<Mutex<Peer>>);
 
 struct Peer {
     sent: Vec<u8>,
     received: Vec<u8>,
-    /// How much more it takes.
+    /// How many more bytes it accepts.
     room: usize,
     ended: bool,
     never_ends: bool,
@@ -120,7 +120,7 @@ impl Wire {
         self.0.lock().unwrap().received.len()
     }
 
-    /// Lets the peer take so many bytes more.
+    /// Lets the peer accept `room` more bytes.
     pub(super) fn accept(&self, room: usize) {
         let mut peer = self.0.lock().unwrap();
         peer.room = room;
@@ -131,14 +131,14 @@ impl Wire {
         }
     }
 
-    /// What the peer has sent before the connection runs, and that it then ends.
+    /// Lets the peer send these bytes, and then end its direction, before the connection runs.
     pub(crate) fn send_and_end(&self, bytes: &[u8]) {
         let mut peer = self.0.lock().unwrap();
         peer.sent.extend_from_slice(bytes);
         peer.ended = true;
     }
 
-    /// The peer does not answer the close frame.
+    /// Keeps the peer from answering the close frame.
     pub(super) fn never_ends(&self) {
         self.0.lock().unwrap().never_ends = true;
     }
@@ -153,7 +153,7 @@ impl Transport for Wire {
             peer.sent.drain(..n);
             return Poll::Ready(Ok(n));
         }
-        // The task asks again after each write, so nobody needs to be woken.
+        // The task reads again after each write, so there is no waker to keep.
         let closed = peer.received.ends_with(&[0x88, 2, 3, 0xe8]) && !peer.never_ends;
         if peer.ended || closed { Poll::Ready(Ok(0)) } else { Poll::Pending }
     }
