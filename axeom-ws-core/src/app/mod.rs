@@ -2,7 +2,6 @@
 //! code that runs handlers.
 
 mod accepted;
-mod catch;
 mod context;
 mod derive;
 mod group;

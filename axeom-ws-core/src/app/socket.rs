@@ -9,9 +9,8 @@ use std::{
 };
 
 use super::{
-    catch::Caught,
     handler::HandlerResult,
-    run::{failed, log_close, log_error, report},
+    run::{Caught, failed, log_close, log_error, report},
     ws::Ws,
 };
 use crate::{

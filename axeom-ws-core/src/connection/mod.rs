@@ -4,11 +4,13 @@
 mod deadlines;
 mod driver;
 mod gone;
-mod input;
 #[cfg(all(test, loom))]
 mod loom_model;
 mod task;
 
 #[cfg(all(test, loom))]
 pub(crate) use self::loom_model::Wire;
-pub(crate) use self::{driver::Driver, input::Input, task::Task};
+pub(crate) use self::{
+    driver::{Driver, Input},
+    task::Task,
+};

@@ -4,17 +4,15 @@
 mod flags;
 mod id;
 mod lifecycle;
-mod offer;
-mod sending;
+mod traffic;
 mod wakers;
-mod writer;
 
 use std::{fmt, sync::Arc, task::Waker};
 
 use event_listener::Event;
 
 pub use self::id::ConnectionId;
-pub(crate) use self::{flags::Flags, lifecycle::Phase, sending::Sending, wakers::Wakers};
+pub(crate) use self::{flags::Flags, lifecycle::Phase, traffic::Sending, wakers::Wakers};
 use self::{
     flags::{AWAKE, CONGESTED, QUEUED, SharedFlags, WAITED_FOR},
     lifecycle::Lifecycle,

@@ -39,13 +39,12 @@ mod mask;
 mod outbound;
 mod outgoing;
 mod partial;
-mod queue;
 
 pub(crate) use self::{deflate::Deflater, frames::Frames, outgoing::Outgoing};
 pub use self::{
+    frames::FrameQueue,
     inbound::{Inbound, Received},
     outbound::Outbound,
-    queue::FrameQueue,
 };
 pub use crate::{options::Limits, violation::Violation};
 

@@ -1,19 +1,72 @@
-//! What handles do with a link, from any thread.
+//! What goes through a link: handles offer messages to it, and the connection's task takes the
+//! frames.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+};
 
 use bytes::Bytes;
 use event_listener::EventListener;
 
 use super::{
-    Link, NotQueued, State, Wakers,
-    flags::{CONGESTED, DUE, Flags, QUEUED, WAITED_FOR},
+    Link, NotQueued, Phase, State, Wakers,
+    flags::{AWAKE, CONGESTED, DUE, Flags, QUEUED, WAITED_FOR},
 };
 use crate::{
     close::{CloseCode, CloseFrame},
-    error::SendStatus,
-    protocol::{Deflater, Outgoing},
+    error::{Closed, SendStatus},
+    message::SendMessage,
+    protocol::{Deflater, FrameQueue, Outgoing},
     sync::{atomic::Ordering, lock},
     telemetry,
 };
+
+/// Queues a message, after waiting for room if the connection is congested. If this is dropped
+/// before it is ready, it has queued nothing.
+///
+/// It is written out instead of being an `async fn` because almost every handler contains one,
+/// so its size counts for every connection.
+pub(crate) struct Sending<'a> {
+    link: &'a Link,
+    message: SendMessage,
+    listener: Option<EventListener>,
+}
+
+impl<'a> Sending<'a> {
+    pub(crate) fn new(link: &'a Link, message: SendMessage) -> Self {
+        Self { link, message, listener: None }
+    }
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<(), Closed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            if let Some(listener) = &mut this.listener {
+                ready!(Pin::new(listener).poll(cx));
+                this.listener = None;
+            }
+            let mut message = Outgoing::new(&this.message);
+            match this.link.offer(&mut message, Fill::ToMark) {
+                Ok(_) => return Poll::Ready(Ok(())),
+                Err(NotQueued::Closed) => return Poll::Ready(Err(Closed)),
+                Err(NotQueued::Full) => {}
+            }
+            // The listener reports only what happens from now on, so a second try is needed for
+            // what happened just before.
+            this.listener = Some(this.link.listen());
+            match this.link.offer(&mut message, Fill::ToMark) {
+                Ok(_) => return Poll::Ready(Ok(())),
+                Err(NotQueued::Closed) => return Poll::Ready(Err(Closed)),
+                Err(NotQueued::Full) => {}
+            }
+        }
+    }
+}
 
 /// How far a message may fill the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +77,7 @@ enum Fill {
     ToMark,
 }
 
+/// For handles, on any thread.
 impl Link {
     /// Queues a message unless that would exceed the send limit.
     pub(crate) fn try_send(&self, message: &mut Outgoing<'_>) -> Result<SendStatus, NotQueued> {
@@ -32,12 +86,6 @@ impl Link {
             self.close(CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "too slow to read"));
         }
         sent
-    }
-
-    /// Queues a message, unless the connection is congested. Then this returns
-    /// [`Full`](NotQueued::Full), and a [listener](Self::listen) says when to try again.
-    pub(crate) fn offer_below_mark(&self, message: &mut Outgoing<'_>) -> Result<(), NotQueued> {
-        self.offer(message, Fill::ToMark).map(drop)
     }
 
     /// Does the same as [`try_send`](Self::try_send) for a caller that holds a lock: the waker of
@@ -220,5 +268,116 @@ impl Link {
         self.flags.set(CONGESTED, Ordering::Release);
         telemetry::backpressure();
         SendStatus::Backpressure
+    }
+}
+
+/// For the task.
+impl Link {
+    /// The frame for the `close` handler: 1006 if no close frame decided how the connection
+    /// ends.
+    pub(crate) fn close_frame(&self) -> CloseFrame {
+        let frame = lock(&self.state).close_frame.as_deref().cloned();
+        frame.unwrap_or_else(CloseFrame::abnormal)
+    }
+
+    /// Answers the peer's close frame, unless the connection is closing already.
+    pub(crate) fn answer(&self, frame: CloseFrame) {
+        let frame = frame.sendable();
+        self.change(|lifecycle, frames| {
+            if lifecycle.answer(&frame) {
+                frames.close(frame);
+            }
+        });
+    }
+
+    /// Ends sending because something went wrong. What is queued is still sent, and after it
+    /// `frame`, if there is one.
+    pub(crate) fn fail(&self, frame: Option<CloseFrame>) {
+        self.change(|lifecycle, frames| {
+            let may_send = lifecycle.fail(frame.as_ref());
+            if let Some(frame) = frame.filter(|_| may_send) {
+                frames.close(frame);
+            }
+        });
+    }
+
+    /// Marks the connection as over. The frame for the `close` handler stays as it is.
+    pub(crate) fn end(&self) {
+        self.change(|lifecycle, _| lifecycle.end());
+    }
+
+    /// Drops what is queued, because it cannot be sent.
+    pub(crate) fn drop_queued(&self) {
+        let mut state = lock(&self.state);
+        self.empty(&mut state);
+        drop(state);
+        self.notify_waiting();
+    }
+
+    /// Notes that the task runs and need not be woken.
+    pub(crate) fn unpark(&self) {
+        self.flags.set(AWAKE, Ordering::Relaxed);
+    }
+
+    /// Whether a deadline may have passed since the last call.
+    pub(crate) fn take_due(&self) -> bool {
+        let due = self.flags().is_due();
+        if due {
+            self.flags.clear(DUE, Ordering::Relaxed);
+        }
+        due
+    }
+
+    /// Registers the waker of a task that is about to wait. `false` if there is work for the
+    /// task after all: frames to write, unless it is `blocked`; a phase other than the one it has
+    /// `seen`; or, if it is `timed`, a deadline that may have passed.
+    pub(crate) fn park(&self, waker: &Waker, blocked: bool, seen: Phase, timed: bool) -> bool {
+        let mut state = lock(&self.state);
+        let flags = self.flags();
+        if (!blocked && flags.is_queued()) || flags.phase() != seen || (timed && flags.is_due()) {
+            return false;
+        }
+        if !state.waker.as_ref().is_some_and(|last| last.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        self.flags.clear(AWAKE, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes the queued frames.
+    pub(crate) fn take(&self) -> FrameQueue {
+        let mut state = lock(&self.state);
+        state.frames.set_blocked(false);
+        let frames = state.frames.take();
+        self.flags.clear(QUEUED, Ordering::Relaxed);
+        state.elsewhere += frames.len();
+        frames
+    }
+
+    /// Notes that the transport accepted `n` of the bytes that were taken, and whether it is
+    /// `blocked` now. Returns whether this ended congestion.
+    pub(crate) fn written(&self, n: usize, blocked: bool) -> bool {
+        let mut state = lock(&self.state);
+        state.elsewhere -= n.min(state.elsewhere);
+        state.frames.set_blocked(blocked);
+        let buffered = state.buffered();
+        let relieved = self.flags().is_congested() && buffered <= self.settings.low_water_mark;
+        if relieved {
+            self.flags.clear(CONGESTED, Ordering::Release);
+        }
+        drop(state);
+        if relieved || buffered == 0 {
+            self.notify_waiting();
+        }
+        relieved
+    }
+
+    /// Answers a ping. Only the task calls this, so it need not be woken.
+    pub(crate) fn pong(&self, payload: Bytes) {
+        let mut state = lock(&self.state);
+        if self.flags().phase().may_send() {
+            state.frames.pong(payload);
+            self.note_queued(&state);
+        }
     }
 }
