@@ -22,7 +22,7 @@ use futures::{
     io::{AsyncRead, AsyncWrite},
     task::LocalSpawnExt,
 };
-use support::{HANDSHAKE, Stream, World, client_frames};
+use support::{HANDSHAKE, Peer, Stream, World, client_frames};
 
 fn plain_echo() -> App {
     App::new().ws("/", |route| {
@@ -223,6 +223,135 @@ fn a_close_that_is_not_answered_is_cut_at_the_close_timeout() {
     world.advance(Duration::from_millis(1));
     assert!(peer.is_dropped());
     assert_eq!(got.try_recv(), Ok(Some(CloseCode::ABNORMAL)));
+}
+
+/// An app whose handler closes its connection with 4000 (or cuts it, on "cut") and then waits to
+/// be let go, and what its handlers were called for.
+fn closes_and_waits() -> (App, Told, async_wait::Gate) {
+    let told = Told::default();
+    let gate = async_wait::Gate::default();
+    let app = App::new().ws("/", {
+        let (told, gate) = (told.clone(), gate.clone());
+        move |route| {
+            let (on_message, on_error, on_close) = (told.clone(), told.clone(), told);
+            route
+                .open(async |ws| {
+                    ws.subscribe("topic");
+                })
+                .message(move |ws: Ws, msg: Message| {
+                    let (told, gate) = (on_message.clone(), gate.clone());
+                    async move {
+                        told.note(format!("message {msg}"));
+                        match msg.as_text() {
+                            Some("cut") => ws.terminate(),
+                            _ => ws.close(4000, ""),
+                        }
+                        gate.wait().await;
+                    }
+                })
+                .error(move |_, error: ConnectionError| {
+                    on_error.note(format!("error {error}"));
+                    async {}
+                })
+                .close(move |ws: Ws, code: CloseCode, _| {
+                    on_close.note(format!("close {code}, {}", ws.subscriptions().len()));
+                    async {}
+                })
+        }
+    });
+    (app, told, gate)
+}
+
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    fn note(&self, what: String) {
+        self.0.lock().unwrap().push(what);
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// Something to wait for until a test opens it.
+mod async_wait {
+    use std::{
+        future::poll_fn,
+        sync::{Arc, Mutex},
+        task::{Poll, Waker},
+    };
+
+    #[derive(Clone, Default)]
+    pub(crate) struct Gate(Arc<Mutex<(bool, Option<Waker>)>>);
+
+    impl Gate {
+        pub(crate) async fn wait(&self) {
+            poll_fn(|cx| {
+                let mut gate = self.0.lock().unwrap();
+                gate.1 = Some(cx.waker().clone());
+                if gate.0 { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+
+        pub(crate) fn open(&self) {
+            let mut gate = self.0.lock().unwrap();
+            gate.0 = true;
+            let waker = gate.1.take();
+            drop(gate);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_handled_after_a_close_however_the_peer_goes() {
+    for goes in [Peer::reset as fn(&mut Peer), Peer::end, |peer| peer.send(&[0xff; 10])] {
+        let (app, told, gate) = closes_and_waits();
+        let mut world = World::new();
+        let mut peer = world.open(app);
+        peer.send(&client_frames(&["go".into(), "late".into()]));
+        world.settle();
+        goes(&mut peer);
+        world.settle();
+        gate.open();
+        world.settle();
+        assert_eq!(told.all(), ["message go", "close 4000, 0"]);
+    }
+}
+
+#[test]
+fn a_reset_after_our_close_frame_is_no_error() {
+    let (app, told, gate) = closes_and_waits();
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    gate.open();
+    peer.send_message("go");
+    world.settle();
+    assert_eq!(peer.events(), [Event::Close(CloseFrame::new(4000, ""))]);
+    peer.reset();
+    world.settle();
+    assert_eq!(told.all(), ["message go", "close 4000, 0"]);
+}
+
+#[test]
+fn a_connection_that_is_cut_leaves_its_topics_before_its_handler_returns() {
+    let (app, told, gate) = closes_and_waits();
+    let handle = app.handle();
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    assert_eq!(handle.subscriber_count("topic"), 1);
+    peer.send_message("cut");
+    world.settle();
+    assert!(peer.is_dropped());
+    assert_eq!(handle.subscriber_count("topic"), 0);
+    gate.open();
+    world.settle();
+    assert_eq!(told.all(), ["message cut", "close 1006, 0"]);
 }
 
 #[test]

@@ -74,15 +74,19 @@ impl Lifecycle<'_> {
         self.leave_open(Phase::ClosingByPeer, Some(frame))
     }
 
-    /// Something went wrong; `frame` is for the peer, if it can still be reached. `false` if no
-    /// close frame may be sent any more.
+    /// Something went wrong; `frame` is for the peer, if it can still be reached. `false` if the
+    /// connection was not open any more: then it ends as it was going to.
     pub(super) fn fail(&mut self, frame: Option<&CloseFrame>) -> bool {
-        if self.phase == Phase::ClosingByUs {
-            // The closing handshake was not finished.
-            self.go(Phase::Failed, frame);
-            return false;
-        }
         self.leave_open(Phase::Failed, frame)
+    }
+
+    /// The peer did not finish the closing handshake that we started. `false` if there is none.
+    pub(super) fn give_up(&mut self) -> bool {
+        let was_closing = self.phase == Phase::ClosingByUs;
+        if was_closing {
+            self.go(Phase::Failed, None);
+        }
+        was_closing
     }
 
     /// The connection is over, and its close frame stays as it is.
@@ -156,9 +160,15 @@ mod tests {
         });
         assert_eq!(told, (Phase::Failed, 1002));
         assert_eq!(after(|connection| assert!(connection.fail(None))), (Phase::Failed, 1006));
-        let unfinished = after(|connection| {
+        let closing = after(|connection| {
             connection.close(&frame(1000));
             assert!(!connection.fail(None));
+        });
+        assert_eq!(closing, (Phase::ClosingByUs, 1000));
+        let unfinished = after(|connection| {
+            assert!(!connection.give_up());
+            connection.close(&frame(1000));
+            assert!(connection.give_up());
         });
         assert_eq!(unfinished, (Phase::Failed, 1006));
     }

@@ -93,12 +93,12 @@ impl Link {
 
 impl Link {
     /// Changes the lifecycle, then wakes the task and all waiting senders.
-    fn change(&self, change: impl FnOnce(&mut Lifecycle<'_>, &mut Frames)) {
+    fn change<T>(&self, change: impl FnOnce(&mut Lifecycle<'_>, &mut Frames) -> T) -> T {
         let mut state = lock(&self.state);
         let State { frames, close_frame, .. } = &mut *state;
         let before = self.flags().phase();
         let mut lifecycle = Lifecycle { phase: before, frame: close_frame };
-        change(&mut lifecycle, frames);
+        let changed = change(&mut lifecycle, frames);
         let after = lifecycle.phase;
         self.flags.enter(before, after);
         if after.is_gone() {
@@ -107,6 +107,7 @@ impl Link {
         self.note_queued(&state);
         self.wake(state);
         self.notify_waiting();
+        changed
     }
 
     /// Drops everything that is queued. Backpressure ends without a `drain`, because nothing more

@@ -292,13 +292,21 @@ impl Link {
 
     /// Ends sending because something went wrong. What is queued is still sent, and after it
     /// `frame`, if there is one.
-    pub(crate) fn fail(&self, frame: Option<CloseFrame>) {
+    pub(crate) fn fail(&self, frame: Option<CloseFrame>) -> bool {
+        let frame = frame.map(CloseFrame::sendable);
         self.change(|lifecycle, frames| {
-            let may_send = lifecycle.fail(frame.as_ref());
-            if let Some(frame) = frame.filter(|_| may_send) {
+            let failed = lifecycle.fail(frame.as_ref());
+            if let Some(frame) = frame.filter(|_| failed) {
                 frames.close(frame);
             }
-        });
+            failed
+        })
+    }
+
+    /// Gives up a closing handshake that the peer did not finish in time. `false` if we did not
+    /// start one.
+    pub(crate) fn give_up(&self) -> bool {
+        self.change(|lifecycle, _| lifecycle.give_up())
     }
 
     /// Marks the connection as over. The frame for the `close` handler stays as it is.

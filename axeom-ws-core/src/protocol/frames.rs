@@ -59,7 +59,6 @@ impl Frames {
     /// held back is dropped. 1005 is sent as an empty frame, another code that must not be sent
     /// becomes 1011, and the reason is cut to 123 bytes.
     pub(crate) fn close(&mut self, frame: CloseFrame) {
-        let frame = frame.sendable();
         let mut body = Vec::new();
         if frame.code.is_sendable() {
             body.extend_from_slice(&frame.code.as_u16().to_be_bytes());

@@ -74,7 +74,7 @@ impl Outbound {
     /// bytes.
     pub fn close(&mut self, frame: CloseFrame) -> bool {
         if !self.closed {
-            self.frames.close(frame);
+            self.frames.close(frame.sendable());
         }
         !std::mem::replace(&mut self.closed, true)
     }

@@ -71,13 +71,15 @@ impl Driver {
             Some(End::Violation(violation)) => {
                 let violation = *violation;
                 let frame = CloseFrame::new(violation.close_code(), violation.to_string());
-                self.link.fail(Some(frame.sendable()));
-                self.note_error(violation.into());
+                if self.link.fail(Some(frame)) {
+                    self.note_error(violation.into());
+                }
                 Closing::HangingUp { discard: true }
             }
-            Some(End::Eof | End::Lost) | None => {
-                self.note_error(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                self.link.fail(None);
+            _ => {
+                if self.link.fail(None) {
+                    self.note_error(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                }
                 Closing::HangingUp { discard: false }
             }
         };
@@ -111,9 +113,8 @@ impl Driver {
 
     /// Ends a closing handshake that took too long.
     pub(super) fn give_up_closing(&mut self) {
-        if self.link.flags().phase() == Phase::ClosingByUs {
+        if self.link.give_up() {
             self.note_error(ConnectionError::CloseTimeout);
-            self.link.fail(None);
         }
         self.finish();
     }
@@ -122,6 +123,7 @@ impl Driver {
     pub(super) fn finish(&mut self) {
         self.closing = Closing::Over;
         self.link.end();
+        self.link.leave_topics();
         self.release();
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Driver {
     activity: Activity,
     /// Whether something was written since the last flush.
     unflushed: bool,
+    /// A write failed, so the sending direction is broken.
+    write_failed: bool,
     closing: Closing,
     /// The work done since the task last waited, in the units of [`TURN`].
     work: u32,
@@ -65,9 +67,12 @@ pub(crate) struct Driver {
 const TURN: u32 = 512;
 const READ_OR_WRITE: u32 = 32;
 
+/// The most slices handed to one vectored write.
+const SLICES: usize = 64;
+
 /// Why the connection is driven.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum For {
+enum Purpose {
     /// The handlers wait for the next event.
     Event,
     /// A handler is busy and takes no event.
@@ -96,6 +101,7 @@ impl Driver {
             deadlines: Deadlines::new(timer.now(), link.settings()),
             activity: Activity::default(),
             unflushed: false,
+            write_failed: false,
             closing: Closing::NotYet,
             work: 0,
             drains: 0,
@@ -113,17 +119,17 @@ impl Driver {
     /// The next event. What the handlers have queued is written once all input at hand is
     /// handled. The last event is `Close`, after the closing handshake.
     pub(crate) fn next(&mut self) -> impl Future<Output = Event> + Send {
-        poll_fn(|cx| self.drive(cx, For::Event))
+        poll_fn(|cx| self.drive(cx, Purpose::Event))
     }
 
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        self.drive(cx, For::Event)
+        self.drive(cx, Purpose::Event)
     }
 
     /// Keeps the connection going while a handler is busy: writes, answers pings, and reads
     /// ahead.
     pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) {
-        let _ = self.drive(cx, For::Background);
+        let _ = self.drive(cx, Purpose::Background);
     }
 
     /// Closes the connection with 1011, because a handler failed.
@@ -139,22 +145,22 @@ impl Driver {
     }
 
     #[inline(always)]
-    fn drive(&mut self, cx: &mut Context<'_>, what_for: For) -> Poll<Event> {
+    fn drive(&mut self, cx: &mut Context<'_>, purpose: Purpose) -> Poll<Event> {
         loop {
             let seen = self.link.flags();
-            match what_for {
-                For::Event => {
+            match purpose {
+                Purpose::Event => {
                     if let Some(event) = self.next_event(cx, seen) {
                         return Poll::Ready(event);
                     }
                 }
-                For::Background => self.read_ahead(seen),
+                Purpose::Background => self.read_ahead(seen),
             }
             let blocked = self.has_output() && self.flush(cx).is_pending();
-            if self.drains > 0 && what_for == For::Event && self.closing == Closing::NotYet {
+            if self.drains > 0 && purpose == Purpose::Event && self.closing == Closing::NotYet {
                 continue;
             }
-            if self.fill(cx, what_for).is_ready() || self.keep_time(cx).is_ready() {
+            if self.fill(cx, purpose).is_ready() || self.keep_time(cx).is_ready() {
                 continue;
             }
             if self.park(cx, blocked, seen) {
@@ -223,8 +229,9 @@ impl Driver {
     /// Gives up a transport that is broken or whose peer is gone. Nothing more is received, and
     /// sending fails from now on.
     fn lose(&mut self, error: ConnectionError) {
-        self.note_error(error);
-        self.link.fail(None);
+        if self.link.fail(None) {
+            self.note_error(error);
+        }
         self.set_end(End::Lost);
         self.release();
     }
@@ -307,6 +314,9 @@ impl Driver {
     /// Writes what is queued and ends the sending direction.
     pub(super) fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.flush(cx));
+        if self.write_failed {
+            return Poll::Ready(());
+        }
         match ready!(self.transport.poll_close(cx)) {
             // Some runtimes report this error when the peer is gone altogether, others do not.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => {
@@ -321,10 +331,9 @@ impl Driver {
     /// so the receiving direction decides when the connection is over.
     fn fail_writing(&mut self, error: io::Error) -> Poll<()> {
         self.unflushed = false;
-        // A connection that is closing already keeps the outcome that it has.
-        if self.link.flags().is_open() {
+        self.write_failed = true;
+        if self.link.fail(None) {
             self.note_error(error.into());
-            self.link.fail(None);
         }
         self.link.drop_queued();
         self.account(0, false);

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{Closing, Driver, For, READ_OR_WRITE};
+use super::{Closing, Driver, Purpose, READ_OR_WRITE};
 use crate::{
     close::CloseFrame, connection::deadlines::Activity, event::Event, link::Flags,
     message::Message, runtime::BoxTransport, telemetry, violation::Violation,
@@ -93,11 +93,12 @@ impl Driver {
     }
 
     /// Reads once. Ready if bytes or the end arrived.
-    pub(super) fn fill(&mut self, cx: &mut Context<'_>, what_for: For) -> Poll<()> {
+    pub(super) fn fill(&mut self, cx: &mut Context<'_>, purpose: Purpose) -> Poll<()> {
         if self.end.is_some() || self.closing.is_past_reading() {
             return Poll::Pending;
         }
-        if what_for == For::Background && self.bytes_ahead() + self.inbound.held() >= READ_AHEAD {
+        if purpose == Purpose::Background && self.bytes_ahead() + self.inbound.held() >= READ_AHEAD
+        {
             // The connection stops reading until the handler is done, so the peer's silence
             // must not count against it.
             self.activity = Activity { received: true, heard: true };
