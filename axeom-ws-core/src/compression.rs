@@ -6,16 +6,16 @@
 /// for all subscribers with the same parameters.
 ///
 /// The table shows the memory of a connection that has sent and received a compressed message.
-/// About 1 500 bytes of it are the connection itself (x86-64 Linux,
+/// About 1 350 bytes of it are the connection itself (x86-64 Linux,
 /// `cargo bench --all-features --bench memory`).
 ///
 /// | | bytes |
 /// | --- | ---: |
-/// | off | 1 482 |
-/// | no context takeover | 1 585 |
-/// | [`client_context_takeover`] (default) | 21 676 |
-/// | and [`server_context_takeover`], window bits 15, memory level 8 | 341 299 |
-/// | the same, window bits 10, memory level 3 | 165 171 |
+/// | off | 1 343 |
+/// | no context takeover | 1 404 |
+/// | [`client_context_takeover`] (default) | 21 446 |
+/// | and [`server_context_takeover`], window bits 15, memory level 8 | 341 327 |
+/// | the same, window bits 10, memory level 3 | 165 064 |
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;

@@ -15,7 +15,7 @@ pub(super) struct Deadlines {
     /// When to check next whether the peer has sent a message.
     idle: Tick,
     /// How many checks in a row found no message.
-    quiet: u32,
+    quiet: u8,
     /// When a blocked write must have progressed.
     write: Tick,
     lifetime: Tick,
@@ -59,7 +59,7 @@ pub(super) enum Due {
 
 /// How often silence is checked within an idle timeout. The connection is closed at most one
 /// such interval late.
-const LOOKS: u32 = 4;
+const LOOKS: u8 = 4;
 
 impl Deadlines {
     pub(super) fn new(now: Now, settings: &Settings) -> Self {
@@ -184,5 +184,5 @@ impl Deadlines {
 
 /// The time between two checks for silence.
 fn look(idle_timeout: Duration) -> Duration {
-    idle_timeout / LOOKS
+    idle_timeout / u32::from(LOOKS)
 }

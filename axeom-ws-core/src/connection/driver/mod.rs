@@ -56,7 +56,7 @@ pub(crate) struct Driver {
     /// The work done since the task last waited, in the units of [`TURN`].
     work: u32,
     /// How many `Drain` events are still owed to the handlers.
-    drains: u32,
+    drains: u16,
     /// The first error, until the handlers have it.
     error: Option<Box<ConnectionError>>,
     timer: Timer<Member>,
@@ -119,7 +119,7 @@ impl Driver {
     /// The next event. What the handlers have queued is written once all input at hand is
     /// handled. The last event is `Close`, after the closing handshake.
     pub(crate) fn next(&mut self) -> impl Future<Output = Event> + Send {
-        poll_fn(|cx| self.drive(cx, Purpose::Event))
+        poll_fn(|cx| self.poll_next(cx))
     }
 
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -348,7 +348,8 @@ impl Driver {
             let now = blocked.then(|| self.timer.now());
             self.deadlines.set_blocked(now, self.link.settings());
         }
-        self.drains += u32::from(self.link.written(written, blocked));
+        let relieved = self.link.written(written, blocked);
+        self.drains = self.drains.saturating_add(u16::from(relieved));
     }
 }
 
