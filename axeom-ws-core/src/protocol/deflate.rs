@@ -5,7 +5,10 @@ use std::cell::{Cell, RefCell};
 use bytes::Bytes;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
 
-use super::{Role, outgoing::Outgoing};
+use super::{
+    Role,
+    outgoing::{CompressorKey, Outgoing},
+};
 use crate::{
     compression::{Compression, DeflateParams},
     sync::{Mutex, MutexGuard, lock},
@@ -34,25 +37,14 @@ fn with_room<T>(step: impl FnOnce(&mut [u8]) -> T) -> T {
     done
 }
 
-/// The parameters of a compressor. A message that is compressed alone always results in the same
-/// bytes for the same parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CompressorKey {
-    level: u8,
-    window_bits: u8,
-    mem_level: u8,
-}
-
-impl CompressorKey {
-    fn deflate(self) -> Deflate {
-        Deflate::new_with_config(DeflateConfig {
-            level: i32::from(self.level),
-            // A negative number means that there is no zlib header.
-            window_bits: -i32::from(self.window_bits),
-            mem_level: i32::from(self.mem_level),
-            ..DeflateConfig::default()
-        })
-    }
+fn compressor(key: CompressorKey) -> Deflate {
+    Deflate::new_with_config(DeflateConfig {
+        level: i32::from(key.level),
+        // A negative number means that there is no zlib header.
+        window_bits: -i32::from(key.window_bits),
+        mem_level: i32::from(key.mem_level),
+        ..DeflateConfig::default()
+    })
 }
 
 /// Compresses the messages of one connection.
@@ -108,10 +100,12 @@ impl Turn<'_> {
     pub(crate) fn compress(&mut self, outgoing: &mut Outgoing<'_>) -> Option<Bytes> {
         match &mut self.own {
             Some(own) => {
-                let own = own.get_or_insert_with(|| Box::new(self.key.deflate()));
+                let own = own.get_or_insert_with(|| Box::new(compressor(self.key)));
                 deflate(own, outgoing.message.as_bytes())
             }
-            None => outgoing.compressed_alone(self.key),
+            None => {
+                outgoing.compressed_alone(self.key, |payload| compress_alone(self.key, payload))
+            }
         }
     }
 }
@@ -122,11 +116,11 @@ impl std::fmt::Debug for Deflater {
     }
 }
 
-pub(super) fn compress_alone(key: CompressorKey, payload: &[u8]) -> Option<Bytes> {
+fn compress_alone(key: CompressorKey, payload: &[u8]) -> Option<Bytes> {
     let shared = DEFLATE.try_with(|shared| {
         let mut shared = shared.borrow_mut();
         let at = shared.iter().position(|(with, _)| *with == key).unwrap_or_else(|| {
-            shared.push((key, key.deflate()));
+            shared.push((key, compressor(key)));
             shared.len() - 1
         });
         let deflater = &mut shared[at].1;
@@ -135,7 +129,7 @@ pub(super) fn compress_alone(key: CompressorKey, payload: &[u8]) -> Option<Bytes
         done
     });
     // If the thread is ending, its compressors are gone.
-    shared.unwrap_or_else(|_| deflate(&mut key.deflate(), payload))
+    shared.unwrap_or_else(|_| deflate(&mut compressor(key), payload))
 }
 
 /// `None` if zlib fails, which it does only when it has no memory.
