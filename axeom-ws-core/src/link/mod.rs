@@ -21,7 +21,7 @@ use crate::{
     close::CloseFrame,
     compression::DeflateParams,
     options::Settings,
-    protocol::{Deflater, Frames, Role},
+    protocol::{Deflater, FrameQueue, Frames, Role},
     sync::{Mutex, MutexGuard, atomic::Ordering, lock},
 };
 
@@ -101,21 +101,20 @@ impl Link {
         let changed = change(&mut lifecycle, frames);
         let after = lifecycle.phase;
         self.flags.enter(before, after);
-        if after.is_gone() {
-            self.empty(&mut state);
-        }
+        // Payloads are dropped without the lock: what owns them may be the program's own type.
+        let _unsent = after.is_gone().then(|| self.empty(&mut state));
         self.note_queued(&state);
         self.wake(state);
         self.notify_waiting();
         changed
     }
 
-    /// Drops everything that is queued. Backpressure ends without a `drain`, because nothing more
-    /// can be sent.
-    fn empty(&self, state: &mut State) {
-        state.frames.take();
+    /// Takes everything that is queued out, to be dropped. Backpressure ends without a `drain`,
+    /// because nothing more can be sent.
+    fn empty(&self, state: &mut State) -> FrameQueue {
         state.elsewhere = 0;
         self.flags.clear(CONGESTED | QUEUED, Ordering::Release);
+        state.frames.take()
     }
 
     /// Must be called, without the lock, after anything that may have freed room for waiting

@@ -316,9 +316,7 @@ impl Link {
 
     /// Drops what is queued, because it cannot be sent.
     pub(crate) fn drop_queued(&self) {
-        let mut state = lock(&self.state);
-        self.empty(&mut state);
-        drop(state);
+        let _unsent = self.empty(&mut lock(&self.state));
         self.notify_waiting();
     }
 
