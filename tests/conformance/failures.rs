@@ -1,6 +1,6 @@
 //! Handlers that fail: they close their own connection, and touch no other.
 
-use axeom_ws::{App, BoxError, CloseCode, ConnectionError, Utf8Bytes, Ws};
+use axeom_ws::{App, BoxError, CloseCode, ConnectionError, Event, Message, Socket, Utf8Bytes, Ws};
 
 use super::lifecycle::rest;
 use crate::{
@@ -18,6 +18,7 @@ on_every_runtime!(
     a_panic_in_a_handler_closes_with_1011,
     a_panic_before_the_first_await_is_one_as_well,
     a_failing_last_handler_is_survived,
+    passing_on_that_the_connection_is_closed_is_no_failure,
     an_error_is_told_with_what_it_says,
     a_failing_connection_leaves_the_others_alone
 );
@@ -194,4 +195,51 @@ async fn a_failing_connection_leaves_the_others_alone<R: TestRuntime>() {
         }
         others.push(server.connect::<R>("/nowhere/error").await);
     }
+}
+
+async fn passing_on_that_the_connection_is_closed_is_no_failure<R: TestRuntime>() {
+    let mut events = Events::new();
+    let (on_error, on_close) = (events.teller(), events.teller());
+    let app = App::new()
+        .ws("/:how", move |route| {
+            let (on_error, on_close) = (on_error.clone(), on_close.clone());
+            route
+                .message(async |ws: Ws, msg: Message| {
+                    ws.close(4000, "");
+                    match ws.param("how") {
+                        "send" => ws.send(msg).await?,
+                        #[cfg(feature = "json")]
+                        "send_json" => ws.send_json("late").await?,
+                        _ => drop(ws.try_send(msg)?),
+                    }
+                    Ok(())
+                })
+                .error(move |_, error| {
+                    on_error(Err(kind(&error)));
+                    async {}
+                })
+                .close(move |_, code: CloseCode, _| {
+                    on_close(Ok(code.as_u16()));
+                    async {}
+                })
+        })
+        .ws("/loop/*", |route| {
+            route.socket(async |mut socket: Socket| {
+                while let Some(Event::Message(message)) = socket.recv().await {
+                    socket.close(4000, "");
+                    socket.send(message).await?;
+                }
+                Ok(())
+            })
+        });
+    let server = TestServer::start::<R, _>(app).await;
+    for path in ["/send", "/send_json", "/try_send"] {
+        let mut client = server.connect::<R>(path).await;
+        client.send("go").await;
+        assert_eq!(client.closed().await, Some((4000, String::new())), "{path}");
+        assert_eq!(events.next().await, Ok(4000), "{path}");
+    }
+    let mut client = server.connect::<R>("/loop/").await;
+    client.send("go").await;
+    assert_eq!(client.closed().await, Some((4000, String::new())));
 }

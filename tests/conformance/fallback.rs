@@ -12,6 +12,7 @@ use crate::{
 on_every_runtime!(
     a_plain_get_gets_the_page,
     a_plain_head_gets_the_head_of_the_page,
+    a_head_without_a_body_is_whole,
     all_else_goes_past_the_fallback,
     a_fallback_that_panics_is_500,
     without_a_fallback_there_is_nothing
@@ -58,6 +59,26 @@ async fn a_plain_head_gets_the_head_of_the_page<R: TestRuntime>() {
     let response = ask::<R>(&server, &Request::plain("HEAD /index")).await;
     assert_eq!((response.status, response.body.as_str()), (200, ""));
     assert_eq!(response.header("content-length"), Some("20"), "that of the page");
+}
+
+async fn a_head_without_a_body_is_whole<R: TestRuntime>() {
+    let app = App::new().fallback(async |request| {
+        let status = request.uri().path()[1..].parse::<u16>().unwrap();
+        HttpResponse::builder().status(status).header("x-last", "1").body("not sent").unwrap()
+    });
+    let server = TestServer::start::<R, _>(app).await;
+    for status in [204, 304, 200] {
+        for method in ["HEAD", "GET"] {
+            let request = Request::plain(&format!("{method} /{status}"));
+            let response = ask::<R>(&server, &request).await;
+            assert_eq!((response.status, response.header("x-last")), (status, Some("1")));
+            assert_eq!(response.header("connection"), Some("close"), "{method} {status}");
+            let has_body = (method, status) == ("GET", 200);
+            assert_eq!(response.body, if has_body { "not sent" } else { "" });
+            let length = (status == 200).then_some("8");
+            assert_eq!(response.header("content-length"), length, "{method} {status}");
+        }
+    }
 }
 
 async fn all_else_goes_past_the_fallback<R: TestRuntime>() {

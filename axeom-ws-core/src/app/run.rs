@@ -14,6 +14,8 @@ use std::{
 use futures::future::BoxFuture;
 use pin_project::pin_project;
 
+#[cfg(feature = "json")]
+use super::json::SendJsonError;
 use super::{
     handler::{Handler, HandlerResult},
     ws::Ws,
@@ -21,7 +23,7 @@ use super::{
 use crate::{
     close::CloseFrame,
     connection::Driver,
-    error::{Closed, ConnectionError},
+    error::{Closed, ConnectionError, TrySendError},
     event::Event,
     link::Link,
     telemetry,
@@ -144,11 +146,20 @@ pub(super) fn failed(driver: &mut Driver, link: &Link, error: ConnectionError) {
     // `ws.send(..).await?` on a connection that has closed meanwhile is no failure.
     let is_own_close = |error: &ConnectionError| {
         let ConnectionError::Handler(error) = error else { return false };
-        error.is::<Closed>() && !link.flags().phase().may_send()
+        says_closed(&**error) && !link.flags().phase().may_send()
     };
     if !is_own_close(&error) {
         driver.fail(error);
     }
+}
+
+/// Whether this is what sending on a closed connection fails with.
+fn says_closed(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    #[cfg(feature = "json")]
+    if let Some(SendJsonError::Closed(_)) = error.downcast_ref() {
+        return true;
+    }
+    error.is::<Closed>() || matches!(error.downcast_ref(), Some(TrySendError::Closed(_)))
 }
 
 pub(super) fn log_error(error: &ConnectionError) {

@@ -18,31 +18,39 @@ use super::lists::has_token;
 /// );
 /// ```
 pub fn encode(response: &Response<impl AsRef<[u8]>>) -> Vec<u8> {
-    encode_with(response, response.body().as_ref())
+    let body = response.body().as_ref();
+    let body = if may_have_body(response.status()) { body } else { &[] };
+    let mut out = encode_head(response, body.len());
+    out.extend_from_slice(body);
+    out
 }
 
-/// Does the same as [`encode`], with a body that is not part of the response.
-pub(crate) fn encode_with<T>(response: &Response<T>, body: &[u8]) -> Vec<u8> {
-    let without_body =
-        matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let body = if without_body { &[] } else { body };
+/// Encodes the head of a response whose body would be of this length, for a request that asked
+/// for the head alone, or for a 101.
+pub(crate) fn encode_head<T>(response: &Response<T>, body: usize) -> Vec<u8> {
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let mut out = Vec::with_capacity(256 + body.len());
+    let mut out = Vec::with_capacity(256 + body);
     let reason = response.status().canonical_reason().unwrap_or_default();
     line(&mut out, &[b"HTTP/1.1 ", response.status().as_str().as_bytes(), b" ", reason.as_bytes()]);
     let closes = upgraded || has_token(response.headers(), &header::CONNECTION, "close");
     write_headers(&mut out, response.headers(), closes);
     if !upgraded {
-        if !without_body {
-            line(&mut out, &[b"Content-Length: ", body.len().to_string().as_bytes()]);
+        if may_have_body(response.status()) {
+            line(&mut out, &[b"Content-Length: ", body.to_string().as_bytes()]);
         }
         if !closes {
             line(&mut out, &[b"Connection: close"]);
         }
     }
     line(&mut out, &[]);
-    out.extend_from_slice(body);
     out
+}
+
+fn may_have_body(status: StatusCode) -> bool {
+    !matches!(
+        status,
+        StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    )
 }
 
 fn write_headers(out: &mut Vec<u8>, headers: &HeaderMap, connection: bool) {

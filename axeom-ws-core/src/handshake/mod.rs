@@ -35,7 +35,7 @@ mod refusal;
 pub use crate::origin::OriginPolicy;
 
 pub(crate) use self::{
-    check::check_no_body, deflate::negotiate, encode::encode_with, lists::is_token_byte,
+    check::check_no_body, deflate::negotiate, encode::encode_head, lists::is_token_byte,
 };
 pub use self::{
     check::{

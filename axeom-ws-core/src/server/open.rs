@@ -21,7 +21,7 @@ use super::tasks::{OpeningTask, Tasks};
 use crate::{
     app::{Answer, Service},
     connection::Input,
-    handshake::{Head, HeadReader, Refusal, encode, encode_with},
+    handshake::{Head, HeadReader, Refusal, encode, encode_head},
     runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Transport, within},
     telemetry,
 };
@@ -142,7 +142,7 @@ async fn open(
     };
     match answer {
         Answer::Upgrade(accepted) => {
-            let response = encode_with(accepted.response(), &[]);
+            let response = encode_head(accepted.response(), 0);
             within(&clock, limit, send(&mut transport, &response)).await?.ok()?;
             let member = accepted.member();
             let timer = match task {
@@ -186,10 +186,10 @@ async fn refuse(
     response: Response<Bytes>,
     without_body: bool,
 ) {
-    let mut bytes = encode(&response);
-    if without_body {
-        bytes.truncate(bytes.len() - response.body().len());
-    }
+    let bytes = match without_body {
+        true => encode_head(&response, response.body().len()),
+        false => encode(&response),
+    };
     let sending = async {
         send(transport, &bytes).await?;
         poll_fn(|cx| transport.poll_close(cx)).await
