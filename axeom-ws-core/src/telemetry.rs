@@ -9,7 +9,7 @@
 //! | `axeom_ws_messages_sent_total`, `axeom_ws_bytes_sent_total` | counter | |
 //! | `axeom_ws_backpressure_total` | counter | |
 //! | `axeom_ws_messages_dropped_total` | counter | |
-//! | `axeom_ws_closes_total` | counter | `code` |
+//! | `axeom_ws_closes_total` | counter | `code`, `3xxx` and `4xxx` for those of apps |
 
 #[cfg(feature = "metrics")]
 mod counted {
@@ -31,7 +31,17 @@ mod counted {
     }
 
     pub(crate) fn closed(code: CloseCode) {
-        counter!("axeom_ws_closes_total", "code" => code.to_string()).increment(1);
+        counter!("axeom_ws_closes_total", "code" => label(code)).increment(1);
+    }
+
+    /// A peer may send any of 2 000 codes that mean something to an app alone; each would be a
+    /// series of its own.
+    fn label(code: CloseCode) -> String {
+        match code.as_u16() {
+            3000..4000 => "3xxx".to_owned(),
+            4000..5000 => "4xxx".to_owned(),
+            code => code.to_string(),
+        }
     }
 
     pub(crate) fn received(bytes: usize) {

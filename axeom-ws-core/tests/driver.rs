@@ -188,6 +188,33 @@ fn of_many_unanswered_pings_the_latest_is_answered() {
 }
 
 #[test]
+fn pings_do_not_fill_the_queue_of_a_peer_that_does_not_read() {
+    const LIMIT: usize = 1000;
+    let (give, mut got) = mpsc::unbounded();
+    let options = Options::new().high_water_mark(LIMIT).send_limit(LIMIT);
+    let app = App::new().options(options).ws("/", move |route| {
+        route.open(move |ws: Ws| {
+            let _ = give.unbounded_send(ws);
+            async {}
+        })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    let ws = got.try_recv().unwrap();
+    peer.accept(0);
+    for _ in 0..10_000 {
+        assert_eq!(ws.ping("are you there?"), Ok(()));
+        world.settle();
+    }
+    assert!(ws.buffered_amount() <= LIMIT + 16, "{}", ws.buffered_amount());
+    peer.accept(usize::MAX);
+    world.settle();
+    assert_eq!(ws.ping("and now?"), Ok(()));
+    world.settle();
+    assert_eq!(peer.events().last(), Some(&Event::Ping("and now?".into())));
+}
+
+#[test]
 fn a_head_that_does_not_come_is_answered_with_408() {
     let mut world = World::new();
     let service = plain_echo().build().unwrap();

@@ -121,7 +121,8 @@ impl<D> Ws<D> {
     }
 
     /// Queues a ping (RFC 6455 §5.5.2), regardless of backpressure. A payload of more than 125
-    /// bytes is truncated.
+    /// bytes is truncated. While more than the send limit is queued, a ping is not sent: its
+    /// answer would have to wait for all of that.
     ///
     /// # Errors
     /// The connection is closed.

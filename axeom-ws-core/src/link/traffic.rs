@@ -147,11 +147,12 @@ impl Link {
         lock(&self.state).buffered()
     }
 
-    /// Sends a ping; `false` if nothing may be sent any more.
+    /// Sends a ping; `false` if nothing may be sent any more. A peer that is behind by more than
+    /// the send limit gets none: pings must not grow the queue without end.
     pub(crate) fn ping(&self, payload: &Bytes) -> bool {
         let mut state = lock(&self.state);
         let may_send = self.flags().phase().may_send();
-        if may_send {
+        if may_send && state.buffered() <= self.settings.send_limit {
             state.frames.ping(payload);
             self.note_queued(&state);
         }
