@@ -146,7 +146,7 @@ pub(super) fn failed(driver: &mut Driver, link: &Link, error: ConnectionError) {
     // `ws.send(..).await?` on a connection that has closed meanwhile is no failure.
     let is_own_close = |error: &ConnectionError| {
         let ConnectionError::Handler(error) = error else { return false };
-        says_closed(&**error) && !link.flags().phase().may_send()
+        says_closed(&**error) && !link.flags().is_open()
     };
     if !is_own_close(&error) {
         driver.fail(error);

@@ -138,7 +138,7 @@ pub(super) async fn run_socket<D, Fut>(
             }
             let Poll::Ready(event) = driver.poll_next(cx) else { return Poll::Pending };
             let is_last = matches!(event, Event::Close(_));
-            feed.deliver(event, Some(cx.waker()));
+            feed.deliver(event, cx.waker());
             if is_last {
                 return Poll::Ready(());
             }
@@ -165,7 +165,7 @@ impl Feed {
 
     /// Hands over an event, and wakes the task that waits for one. `this` is the waker of the
     /// calling task, which polls the handler again without being woken.
-    fn deliver(&self, event: Event, this: Option<&Waker>) {
+    fn deliver(&self, event: Event, this: &Waker) {
         match &event {
             Event::Error(error) => log_error(error),
             Event::Close(frame) => log_close(frame),
@@ -176,8 +176,7 @@ impl Feed {
         inbox.events.push_back(event);
         let reader = inbox.reader.take();
         drop(inbox);
-        let other = reader.filter(|reader| !this.is_some_and(|this| this.will_wake(reader)));
-        if let Some(reader) = other {
+        if let Some(reader) = reader.filter(|reader| !this.will_wake(reader)) {
             reader.wake();
         }
     }

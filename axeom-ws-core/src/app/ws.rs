@@ -136,7 +136,7 @@ impl<D> Ws<D> {
     /// The peer's close frame is answered once the handlers have handled everything before it, or
     /// after the close timeout if a handler is still running by then. Sending works until that.
     pub fn is_closed(&self) -> bool {
-        !self.link().flags().phase().may_send()
+        !self.link().flags().is_open()
     }
 
     /// Subscribes the connection to a topic, until it unsubscribes or ends. Returns `false` if it

@@ -55,10 +55,9 @@ impl Flags {
         Phase::from_bits(self.0)
     }
 
-    /// Whether the phase is [`Phase::Open`].
     #[inline]
     pub(crate) fn is_open(self) -> bool {
-        self.0 & Phase::MASK == Phase::Open as u8
+        Phase::is_open(self.0)
     }
 
     #[inline]

@@ -24,7 +24,7 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    pub(super) const MASK: u8 = 7;
+    const MASK: u8 = 7;
 
     pub(super) fn from_bits(bits: u8) -> Self {
         match bits & Self::MASK {
@@ -37,9 +37,11 @@ impl Phase {
         }
     }
 
-    /// Whether messages and pings may be sent.
-    pub(crate) fn may_send(self) -> bool {
-        self == Self::Open
+    /// Whether messages and pings may be sent, and topics subscribed to. Each message asks this, so
+    /// it is answered from the bits.
+    #[inline]
+    pub(super) fn is_open(bits: u8) -> bool {
+        bits & Self::MASK == Self::Open as u8
     }
 
     /// Whether what the peer sends is dropped instead of handled.
@@ -200,7 +202,7 @@ mod tests {
         use Phase::*;
         for phase in [Open, ClosingByPeer, Failed, ClosingByUs, Gone, Abandoned] {
             assert_eq!(Phase::from_bits(phase as u8), phase);
-            assert_eq!(phase.may_send(), phase == Open);
+            assert_eq!(Phase::is_open(phase as u8), phase == Open);
             assert_eq!(phase.drops_input(), matches!(phase, ClosingByUs | Gone | Abandoned));
             assert_eq!(phase.is_gone(), matches!(phase, Gone | Abandoned));
         }

@@ -131,7 +131,7 @@ impl Link {
                 // The flags change under the lock, so they are read under it.
                 let _state = lock(&self.state);
                 let flags = self.flags();
-                if !flags.phase().may_send() {
+                if !flags.is_open() {
                     return Err(NotQueued::Closed);
                 }
                 if !flags.is_congested() {
@@ -151,13 +151,13 @@ impl Link {
     /// the send limit gets none: pings must not grow the queue without end.
     pub(crate) fn ping(&self, payload: &Bytes) -> bool {
         let mut state = lock(&self.state);
-        let may_send = self.flags().phase().may_send();
-        if may_send && state.buffered() <= self.settings.send_limit {
+        let is_open = self.flags().is_open();
+        if is_open && state.buffered() <= self.settings.send_limit {
             state.frames.ping(payload);
             self.note_queued(&state);
+            self.wake(state);
         }
-        self.wake(state);
-        may_send
+        is_open
     }
 
     /// Starts the closing handshake, unless the connection is closing already.
@@ -382,7 +382,7 @@ impl Link {
     /// Answers a ping. Only the task calls this, so it need not be woken.
     pub(crate) fn pong(&self, payload: Bytes) {
         let mut state = lock(&self.state);
-        if self.flags().phase().may_send() {
+        if self.flags().is_open() {
             state.frames.pong(payload);
             self.note_queued(&state);
         }

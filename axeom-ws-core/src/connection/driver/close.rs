@@ -71,15 +71,11 @@ impl Driver {
             Some(End::Violation(violation)) => {
                 let violation = *violation;
                 let frame = CloseFrame::new(violation.close_code(), violation.to_string());
-                if self.link.fail(Some(frame)) {
-                    self.note_error(violation.into());
-                }
+                self.break_off(Some(frame), violation);
                 Closing::HangingUp { discard: true }
             }
             _ => {
-                if self.link.fail(None) {
-                    self.note_error(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                }
+                self.break_off(None, io::Error::from(io::ErrorKind::UnexpectedEof));
                 Closing::HangingUp { discard: false }
             }
         };

@@ -229,9 +229,7 @@ impl Driver {
     /// Gives up a transport that is broken or whose peer is gone. Nothing more is received, and
     /// sending fails from now on.
     fn lose(&mut self, error: ConnectionError) {
-        if self.link.fail(None) {
-            self.note_error(error);
-        }
+        self.break_off(None, error);
         self.set_end(End::Lost);
         self.release();
     }
@@ -244,6 +242,14 @@ impl Driver {
         self.unflushed = false;
         self.deadlines.stop();
         self.link.drop_queued();
+    }
+
+    /// Ends sending because something went wrong, with `frame` for the peer if there is one. The
+    /// handlers are told the error, unless the connection was ending already.
+    fn break_off(&mut self, frame: Option<CloseFrame>, error: impl Into<ConnectionError>) {
+        if self.link.fail(frame) {
+            self.note_error(error.into());
+        }
     }
 
     fn note_error(&mut self, error: ConnectionError) {
@@ -332,9 +338,7 @@ impl Driver {
     fn fail_writing(&mut self, error: io::Error) -> Poll<()> {
         self.unflushed = false;
         self.write_failed = true;
-        if self.link.fail(None) {
-            self.note_error(error.into());
-        }
+        self.break_off(None, error);
         self.link.drop_queued();
         self.account(0, false);
         Poll::Ready(())
