@@ -7,6 +7,7 @@ mod support;
 
 mod admission;
 mod backpressure;
+mod busy;
 mod compression;
 mod context;
 mod embedding;

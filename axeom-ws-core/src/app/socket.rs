@@ -132,7 +132,7 @@ pub(super) async fn run_socket<D, Fut>(
                 }
             }
             // The next event is awaited only once the handler has taken the last one.
-            if !has_returned && !driver.is_closing(link.flags()) && feed.holds_an_event(cx) {
+            if !has_returned && feed.holds_an_event(cx) {
                 driver.poll_background(cx);
                 return Poll::Pending;
             }

@@ -139,6 +139,37 @@ impl<D> Ws<D> {
         !self.link().flags().is_open()
     }
 
+    /// Waits until the connection begins to end: either side has closed it, the peer is gone, or
+    /// something went wrong.
+    ///
+    /// Handlers are never cut off because their connection ends. One that may wait for long can
+    /// select on this, and return early:
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::App;
+    /// use futures::future::{Either, select};
+    /// # use std::pin::pin;
+    /// # async fn look_up() -> String { String::new() }
+    ///
+    /// let app = App::new().ws("/", |route| {
+    ///     route.message(async |ws, _| match select(pin!(look_up()), pin!(ws.closed())).await {
+    ///         Either::Left((found, _)) => drop(ws.send(found).await),
+    ///         Either::Right(_) => {}
+    ///     })
+    /// });
+    /// # let _ = app;
+    /// ```
+    ///
+    /// A peer that has sent its close frame, or ended its sending direction, may still receive
+    /// messages until the handlers have returned or the close timeout has passed, so
+    /// [`is_closed`](Self::is_closed) may be `false` after this.
+    ///
+    /// Cancel safe: nothing is lost when the future is dropped.
+    pub async fn closed(&self) {
+        self.link().ending().await;
+    }
+
     /// Subscribes the connection to a topic, until it unsubscribes or ends. Returns `false` if it
     /// is subscribed already, or is closed. Names are compared exactly, without wildcards.
     ///

@@ -19,7 +19,8 @@ pub(super) struct Deadlines {
     /// When a blocked write must have progressed.
     write: Tick,
     lifetime: Tick,
-    /// When the peer's close frame is answered even though a handler is still busy.
+    /// When the connection is closed in answer to the end of what the peer sent, even though a
+    /// handler is still busy.
     answer: Tick,
     /// When the closing handshake must be over.
     close: Tick,
@@ -51,7 +52,7 @@ pub(super) enum Due {
     Stuck,
     /// The connection has reached its maximum lifetime.
     Lifetime,
-    /// A handler has delayed the answer to the peer's close frame for too long.
+    /// A handler has delayed the answer to the end of what the peer sent for too long.
     NotAnswered,
     /// The closing handshake took too long.
     NotClosed,
@@ -77,11 +78,16 @@ impl Deadlines {
         }
     }
 
-    /// Starts the deadline for answering the peer's close frame, which arrived while a handler
+    /// Starts the deadline for answering the end of what the peer sent, which came while a handler
     /// was busy.
     pub(super) fn await_answer(&mut self, now: Now, settings: &Settings) {
         self.answer = now.after(Some(settings.close_timeout));
         self.changed = true;
+    }
+
+    /// Whether the deadline for the answer runs.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.answer.is_set()
     }
 
     /// Clears the deadlines that watch the peer, because nothing more is expected from it.

@@ -65,13 +65,14 @@ impl fmt::Debug for Member {
 /// however the connection ends.
 pub(crate) struct Registration {
     member: Arc<Member>,
+    is_registered: bool,
     /// The address whose connections this one is counted among, if they are limited.
     counted: Option<Box<IpAddr>>,
 }
 
 impl Registration {
     pub(super) fn new(member: Arc<Member>, counted: Option<Box<IpAddr>>) -> Self {
-        Self { member, counted }
+        Self { member, is_registered: true, counted }
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
@@ -81,6 +82,15 @@ impl Registration {
     /// Ends all subscriptions of the connection.
     pub(crate) fn leave_topics(&self) {
         self.member.connections.topics.leave_all(&self.member);
+    }
+
+    /// Ends the registration, because the connection is over. Its handlers may still run.
+    pub(crate) fn end_registration(&mut self) {
+        if std::mem::take(&mut self.is_registered) {
+            self.leave_topics();
+            telemetry::ended();
+            self.member.connections.unregister(self.member.link.id(), self.counted.take());
+        }
     }
 }
 
@@ -96,8 +106,6 @@ impl Deref for Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.member.link.cut();
-        self.leave_topics();
-        telemetry::ended();
-        self.member.connections.unregister(self.member.link.id(), self.counted.take());
+        self.end_registration();
     }
 }

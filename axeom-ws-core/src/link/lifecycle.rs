@@ -9,18 +9,21 @@ use crate::close::CloseFrame;
 pub(crate) enum Phase {
     /// Messages go both ways.
     Open = 0,
+    /// The peer will send nothing more, but what it sent before is still being handled. Messages
+    /// can be sent until that is done.
+    HalfClosed = 1,
     /// The peer sent its close frame first, and we have answered it.
-    ClosingByPeer = 1,
+    ClosingByPeer = 2,
     /// Something went wrong. Messages can no longer be sent, but what the peer sent before is
     /// still handled.
-    Failed = 2,
+    Failed = 3,
     /// We sent our close frame first. What the peer still sends is dropped.
-    ClosingByUs = 3,
+    ClosingByUs = 4,
     /// Nothing can be sent or received any more.
-    Gone = 4,
+    Gone = 5,
     /// The server that ran the connection is gone, so the task ends without calling another
     /// handler.
-    Abandoned = 5,
+    Abandoned = 6,
 }
 
 impl Phase {
@@ -29,10 +32,11 @@ impl Phase {
     pub(super) fn from_bits(bits: u8) -> Self {
         match bits & Self::MASK {
             0 => Self::Open,
-            1 => Self::ClosingByPeer,
-            2 => Self::Failed,
-            3 => Self::ClosingByUs,
-            4 => Self::Gone,
+            1 => Self::HalfClosed,
+            2 => Self::ClosingByPeer,
+            3 => Self::Failed,
+            4 => Self::ClosingByUs,
+            5 => Self::Gone,
             _ => Self::Abandoned,
         }
     }
@@ -41,7 +45,7 @@ impl Phase {
     /// it is answered from the bits.
     #[inline]
     pub(super) fn is_open(bits: u8) -> bool {
-        bits & Self::MASK == Self::Open as u8
+        bits & Self::MASK <= Self::HalfClosed as u8
     }
 
     /// Whether what the peer sends is dropped instead of handled.
@@ -66,6 +70,13 @@ pub(super) struct Lifecycle<'a> {
 }
 
 impl Lifecycle<'_> {
+    /// The peer has sent all it will send.
+    pub(super) fn half_close(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::HalfClosed;
+        }
+    }
+
     /// We start the closing handshake. `false` if the connection was not open any more.
     pub(super) fn close(&mut self, frame: &CloseFrame) -> bool {
         self.leave_open(Phase::ClosingByUs, Some(frame))
@@ -111,7 +122,7 @@ impl Lifecycle<'_> {
     }
 
     fn leave_open(&mut self, to: Phase, frame: Option<&CloseFrame>) -> bool {
-        let leaves = self.phase == Phase::Open;
+        let leaves = Phase::is_open(self.phase as u8);
         if leaves {
             self.go(to, frame);
         }
@@ -152,6 +163,22 @@ mod tests {
             assert!(!connection.close(&frame(4000)) && !connection.fail(None));
         });
         assert_eq!(theirs, (Phase::ClosingByPeer, 1000));
+    }
+
+    #[test]
+    fn a_half_closed_connection_ends_as_an_open_one() {
+        let answered = after(|connection| {
+            connection.half_close();
+            assert_eq!(connection.phase, Phase::HalfClosed);
+            assert!(connection.answer(&frame(1000)));
+            connection.half_close();
+        });
+        assert_eq!(answered, (Phase::ClosingByPeer, 1000));
+        let closed = after(|connection| {
+            connection.half_close();
+            assert!(connection.close(&frame(4000)));
+        });
+        assert_eq!(closed, (Phase::ClosingByUs, 4000));
     }
 
     #[test]
@@ -200,9 +227,9 @@ mod tests {
     #[test]
     fn every_phase_survives_its_bits() {
         use Phase::*;
-        for phase in [Open, ClosingByPeer, Failed, ClosingByUs, Gone, Abandoned] {
+        for phase in [Open, HalfClosed, ClosingByPeer, Failed, ClosingByUs, Gone, Abandoned] {
             assert_eq!(Phase::from_bits(phase as u8), phase);
-            assert_eq!(Phase::is_open(phase as u8), phase == Open);
+            assert_eq!(Phase::is_open(phase as u8), matches!(phase, Open | HalfClosed));
             assert_eq!(phase.drops_input(), matches!(phase, ClosingByUs | Gone | Abandoned));
             assert_eq!(phase.is_gone(), matches!(phase, Gone | Abandoned));
         }

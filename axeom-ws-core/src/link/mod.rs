@@ -36,6 +36,8 @@ pub(crate) struct Link {
     state: Mutex<State>,
     /// Notified when waiting senders should try again.
     writable: Event,
+    /// Notified when the connection begins to end, if `State::is_watched`.
+    ending: Event,
     /// Present if permessage-deflate was negotiated.
     deflater: Option<Box<Deflater>>,
 }
@@ -47,6 +49,8 @@ struct State {
     /// Bytes that count as queued without being in `frames`: those that the task took and the
     /// transport has not accepted yet, and those that are being compressed.
     elsewhere: usize,
+    /// Whether anything listens to `ending`, which allocates when it is notified for nobody.
+    is_watched: bool,
     /// Wakes the task. Code that has work for the task while it is not `AWAKE` takes this.
     waker: Option<Waker>,
 }
@@ -64,14 +68,20 @@ impl Link {
     pub(crate) fn new(role: Role, settings: Arc<Settings>, deflate: Option<DeflateParams>) -> Self {
         let deflater = deflate.zip(settings.compression.as_ref());
         let deflater = deflater.map(|(params, own)| Box::new(Deflater::new(role, params, own)));
-        let state =
-            State { frames: Frames::new(role), close_frame: None, elsewhere: 0, waker: None };
+        let state = State {
+            frames: Frames::new(role),
+            close_frame: None,
+            elsewhere: 0,
+            is_watched: false,
+            waker: None,
+        };
         Self {
             id: ConnectionId::next(),
             settings,
             flags: SharedFlags::new(),
             state: Mutex::new(state),
             writable: Event::new(),
+            ending: Event::new(),
             deflater,
         }
     }
@@ -101,11 +111,15 @@ impl Link {
         let changed = change(&mut lifecycle, frames);
         let after = lifecycle.phase;
         self.flags.enter(before, after);
+        let begins_to_end = state.is_watched && before == Phase::Open && after != Phase::Open;
         // Payloads are dropped without the lock: what owns them may be the program's own type.
         let _unsent = after.is_gone().then(|| self.empty(&mut state));
         self.note_queued(&state);
         self.wake(state);
         self.notify_waiting();
+        if begins_to_end {
+            self.ending.notify(usize::MAX);
+        }
         changed
     }
 

@@ -142,6 +142,19 @@ impl Link {
         }
     }
 
+    /// Waits until the connection begins to end.
+    pub(crate) async fn ending(&self) {
+        let listener = self.ending.listen();
+        {
+            let mut state = lock(&self.state);
+            if self.flags().phase() != Phase::Open {
+                return;
+            }
+            state.is_watched = true;
+        }
+        listener.await;
+    }
+
     /// How many bytes are queued and not yet accepted by the transport.
     pub(crate) fn buffered_amount(&self) -> usize {
         lock(&self.state).buffered()
@@ -279,6 +292,11 @@ impl Link {
     pub(crate) fn close_frame(&self) -> CloseFrame {
         let frame = lock(&self.state).close_frame.as_deref().cloned();
         frame.unwrap_or_else(CloseFrame::abnormal)
+    }
+
+    /// Notes that the peer will send nothing more, while what it sent before is being handled.
+    pub(crate) fn half_close(&self) {
+        self.change(|lifecycle, _| lifecycle.half_close());
     }
 
     /// Answers the peer's close frame, unless the connection is closing already.

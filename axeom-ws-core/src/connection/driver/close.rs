@@ -39,27 +39,42 @@ impl Closing {
 }
 
 impl Driver {
+    /// Whether no event is left for the handlers but the last ones.
+    pub(super) fn drops_events(&self, seen: Flags) -> bool {
+        seen.phase().drops_input() || (self.closing != Closing::NotYet && self.ahead.is_none())
+    }
+
     /// Continues to close the connection. Once that is over, it yields the last events: `Error`
     /// if something went wrong, and then `Close`.
     #[cold]
     pub(super) fn closing_event(&mut self, cx: &mut Context<'_>, seen: Flags) -> Option<Event> {
-        if self.closing == Closing::NotYet {
-            self.begin_close(seen.phase());
+        if self.poll_close(cx, seen).is_pending() {
+            return None;
         }
-        if self.closing != Closing::Over {
-            if !self.link.flags().phase().is_gone() && self.poll_close(cx).is_pending() {
-                return None;
-            }
-            self.finish();
-        }
+        self.link.end();
         let error = self.error.take().map(|error| Event::Error(*error));
         Some(error.unwrap_or_else(|| Event::Close(self.link.close_frame())))
     }
 
-    fn begin_close(&mut self, phase: Phase) {
+    /// Closes the connection. Ready once the transport is no longer needed.
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, seen: Flags) -> Poll<()> {
+        if self.closing == Closing::NotYet {
+            self.begin_close(seen.phase());
+        }
+        if self.closing != Closing::Over {
+            if !self.link.flags().phase().is_gone() {
+                ready!(self.poll_closing(cx));
+            }
+            self.finish();
+        }
+        Poll::Ready(())
+    }
+
+    pub(super) fn begin_close(&mut self, phase: Phase) {
         self.link.leave_topics();
         self.deadlines.begin_close(self.timer.now(), self.link.settings());
         if phase.drops_input() {
+            self.ahead = None;
             self.closing = Closing::AwaitingPeer;
             return;
         }
@@ -81,7 +96,7 @@ impl Driver {
         };
     }
 
-    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.closing {
                 Closing::NotYet | Closing::Over => return Poll::Ready(()),
@@ -115,10 +130,9 @@ impl Driver {
         self.finish();
     }
 
-    /// Ends the connection; only the last events remain to be handled.
-    pub(super) fn finish(&mut self) {
+    /// Gives up what the connection holds, except for events that the handlers are still to have.
+    fn finish(&mut self) {
         self.closing = Closing::Over;
-        self.link.end();
         self.link.leave_topics();
         self.release();
     }

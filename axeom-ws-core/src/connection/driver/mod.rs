@@ -126,8 +126,8 @@ impl Driver {
         self.drive(cx, Purpose::Event)
     }
 
-    /// Keeps the connection going while a handler is busy: writes, answers pings, and reads
-    /// ahead.
+    /// Keeps the connection going while a handler is busy: writes, answers pings, reads ahead,
+    /// and closes it when that is due.
     pub(crate) fn poll_background(&mut self, cx: &mut Context<'_>) {
         let _ = self.drive(cx, Purpose::Background);
     }
@@ -136,12 +136,6 @@ impl Driver {
     pub(crate) fn fail(&mut self, error: ConnectionError) {
         self.note_error(error);
         self.link.close(CloseFrame::new(CloseCode::INTERNAL_ERROR, "internal error"));
-    }
-
-    /// Whether the connection is closing, so that what the peer still sends no longer reaches the
-    /// handlers.
-    pub(crate) fn is_closing(&self, seen: Flags) -> bool {
-        self.closing != Closing::NotYet || seen.phase().drops_input()
     }
 
     #[inline(always)]
@@ -154,7 +148,7 @@ impl Driver {
                         return Poll::Ready(event);
                     }
                 }
-                Purpose::Background => self.read_ahead(seen),
+                Purpose::Background => self.keep_up(cx, seen),
             }
             let blocked = self.has_output() && self.flush(cx).is_pending();
             if self.drains > 0 && purpose == Purpose::Event && self.closing == Closing::NotYet {
@@ -193,11 +187,7 @@ impl Driver {
             Due::Lifetime => {
                 self.link.close(CloseFrame::new(CloseCode::GOING_AWAY, "connection too old"));
             }
-            Due::NotAnswered => {
-                if let Some(End::Closed(frame)) = self.end.as_deref() {
-                    self.link.answer(frame.clone());
-                }
-            }
+            Due::NotAnswered => self.begin_close(self.link.flags().phase()),
             Due::NoPong => self.lose(ConnectionError::PongTimeout),
             Due::Stuck => self.lose(ConnectionError::WriteTimeout),
             Due::NotClosed => self.give_up_closing(),

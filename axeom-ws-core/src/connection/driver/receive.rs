@@ -44,7 +44,7 @@ impl Driver {
     /// The next event for the handlers, if what was read so far completes one.
     #[inline(always)]
     pub(super) fn next_event(&mut self, cx: &mut Context<'_>, seen: Flags) -> Option<Event> {
-        if !seen.is_open() && self.is_closing(seen) {
+        if !seen.is_open() && self.drops_events(seen) {
             return self.closing_event(cx, seen);
         }
         if seen.is_congested() {
@@ -75,20 +75,26 @@ impl Driver {
         None
     }
 
-    /// Parses what was read and keeps the events for later, because a handler is busy.
-    pub(super) fn read_ahead(&mut self, seen: Flags) {
-        if seen.phase().is_gone() && self.closing != Closing::Over {
-            self.finish();
-        }
-        if self.end.is_some() {
+    /// Does what need not wait for a handler that is busy: parses what was read, and keeps the
+    /// events for later; and closes the connection, if its end does not depend on the handler.
+    pub(super) fn keep_up(&mut self, cx: &mut Context<'_>, seen: Flags) {
+        let is_lost = matches!(self.end.as_deref(), Some(End::Lost));
+        if self.closing != Closing::NotYet || seen.phase().drops_input() || is_lost {
+            if self.poll_close(cx, seen).is_ready() {
+                // The handler may take for ever, and others wait for the place.
+                self.link.end_registration();
+            }
             return;
         }
-        while self.bytes_ahead() < READ_AHEAD {
+        while self.end.is_none() && self.bytes_ahead() < READ_AHEAD {
             let Some(event) = self.parse() else { break };
             self.keep(event);
         }
-        if let Some(End::Closed(_)) = self.end.as_deref() {
+        // The handlers have a while to answer what the peer sent before its end. A connection
+        // whose writes fail may have stopped reading, and then its end is never seen.
+        if (self.end.is_some() || self.write_failed) && !self.deadlines.awaits_answer() {
             self.deadlines.await_answer(self.timer.now(), self.link.settings());
+            self.link.half_close();
         }
     }
 
@@ -97,7 +103,9 @@ impl Driver {
         if self.end.is_some() || self.closing.is_past_reading() {
             return Poll::Pending;
         }
-        if purpose == Purpose::Background && self.bytes_ahead() + self.inbound.held() >= READ_AHEAD
+        if purpose == Purpose::Background
+            && self.closing == Closing::NotYet
+            && self.bytes_ahead() + self.inbound.held() >= READ_AHEAD
         {
             // The connection stops reading until the handler is done, so the peer's silence
             // must not count against it.
