@@ -134,6 +134,10 @@ impl Time for Standstill {
     fn after(&self, _: Duration) -> BoxFuture<'static, ()> {
         Box::pin(pending())
     }
+
+    fn give_way(&self, cx: &mut Context<'_>) {
+        cx.waker().wake_by_ref();
+    }
 }
 
 /// The link of a new connection on the server side.

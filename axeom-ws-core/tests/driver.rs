@@ -344,6 +344,26 @@ fn a_flood_of_small_messages_lets_others_have_a_turn() {
     assert!((1..10_000).contains(&seen.load(Ordering::Relaxed)), "{seen:?}");
 }
 
+#[test]
+fn a_flood_lets_others_have_a_turn_the_sooner_the_longer_its_handlers_take() {
+    let mut world = World::new();
+    let handled = Arc::new(AtomicUsize::new(0));
+    let (count, clock) = (Arc::clone(&handled), world.clock.clone());
+    let app = App::new().ws("/", move |route| {
+        route.message(move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            clock.advance(Duration::from_millis(1));
+            async {}
+        })
+    });
+    let mut peer = world.open(app);
+    peer.send(&client_frames(&vec![Message::from(""); 1000]));
+    let seen = next_turn(&world, &handled);
+    world.settle();
+    assert_eq!(handled.load(Ordering::Relaxed), 1000);
+    assert!((1..20).contains(&seen.load(Ordering::Relaxed)), "{seen:?}");
+}
+
 /// Queues a message with every write, as another thread could.
 struct Fed {
     stream: Stream,

@@ -2,6 +2,8 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
+    pin::pin,
+    task::Context,
     time::{Duration, Instant},
 };
 
@@ -39,6 +41,12 @@ impl Runtime for Adapter {
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
         tokio::time::sleep(duration)
+    }
+
+    fn yield_now(&self, cx: &mut Context<'_>) {
+        // Polled once, this has the task woken after the drivers were polled. A task that wakes
+        // itself would run ahead of them, up to 61 times in a row.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
     }
 
     fn now(&self) -> Instant {

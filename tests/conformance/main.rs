@@ -12,6 +12,7 @@ mod compression;
 mod context;
 mod embedding;
 mod failures;
+mod fairness;
 mod fallback;
 mod framing;
 mod handlers;

@@ -12,6 +12,7 @@ macro_rules! test_runtime {
                 future::Future,
                 io,
                 net::SocketAddr,
+                task::Context,
                 time::{Duration, Instant},
             };
 
@@ -44,6 +45,10 @@ macro_rules! test_runtime {
 
                 fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
                     self.0.sleep(duration)
+                }
+
+                fn yield_now(&self, cx: &mut Context<'_>) {
+                    self.0.yield_now(cx);
                 }
 
                 fn now(&self) -> Instant {

@@ -7,6 +7,7 @@ mod gone;
 #[cfg(all(test, loom))]
 mod loom_model;
 mod task;
+mod turn;
 
 #[cfg(all(test, loom))]
 pub(crate) use self::loom_model::Wire;

@@ -2,6 +2,7 @@ use std::{
     future::Future,
     pin::pin,
     sync::Arc,
+    task::Context,
     time::{Duration, Instant},
 };
 
@@ -9,7 +10,7 @@ use futures::future::{BoxFuture, Either, select};
 
 use super::Runtime;
 
-/// The clock of a runtime, with the runtime's type erased.
+/// The clock of a runtime, and its way to yield, with the runtime's type erased.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Time>);
 
@@ -17,6 +18,7 @@ pub(crate) struct Clock(Arc<dyn Time>);
 pub(crate) trait Time: Send + Sync + 'static {
     fn time(&self) -> Instant;
     fn after(&self, duration: Duration) -> BoxFuture<'static, ()>;
+    fn give_way(&self, cx: &mut Context<'_>);
 }
 
 impl<R: Runtime> Time for R {
@@ -26,6 +28,10 @@ impl<R: Runtime> Time for R {
 
     fn after(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(self.sleep(duration))
+    }
+
+    fn give_way(&self, cx: &mut Context<'_>) {
+        self.yield_now(cx);
     }
 }
 
@@ -40,6 +46,11 @@ impl Clock {
 
     pub(crate) fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         self.0.after(duration)
+    }
+
+    /// As [`Runtime::yield_now`].
+    pub(crate) fn yield_now(&self, cx: &mut Context<'_>) {
+        self.0.give_way(cx);
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
+    task::Context,
     time::{Duration, Instant},
 };
 
@@ -51,6 +52,17 @@ pub trait Runtime: Clone + Send + Sync + 'static {
 
     /// Completes after `duration`.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Arranges for the task of `cx`, which is about to return [`Poll::Pending`], to be polled again
+    /// after other tasks, I/O and timers had their turn.
+    ///
+    /// By default this wakes the task. That is not enough for an executor that polls a task it has
+    /// just woken before it looks for I/O.
+    ///
+    /// [`Poll::Pending`]: std::task::Poll::Pending
+    fn yield_now(&self, cx: &mut Context<'_>) {
+        cx.waker().wake_by_ref();
+    }
 
     /// The current time of the clock that [`sleep`](Self::sleep) follows. By default this is
     /// [`Instant::now`].

@@ -59,8 +59,13 @@ pub(crate) struct Now {
 }
 
 impl Now {
-    fn of(moment: Instant, start: Instant) -> Self {
+    pub(crate) fn of(moment: Instant, start: Instant) -> Self {
         Self { micros: micros(moment.saturating_duration_since(start)) }
+    }
+
+    /// The microseconds since an earlier moment of the same timer.
+    pub(crate) fn micros_since(self, earlier: Self) -> u64 {
+        self.micros.saturating_sub(earlier.micros)
     }
 
     /// The last whole tick.
@@ -250,6 +255,14 @@ impl<T: Alarmed> Timer<T> {
         match self {
             Self::Shared { timers, .. } => timers.now(),
             Self::Own(own) => Now::of(own.clock.now(), own.start),
+        }
+    }
+
+    /// Lets other tasks run first, as [`Runtime::yield_now`](super::Runtime::yield_now).
+    pub(crate) fn yield_now(&self, cx: &mut Context<'_>) {
+        match self {
+            Self::Shared { timers, .. } => timers.clock.yield_now(cx),
+            Self::Own(own) => own.clock.yield_now(cx),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     future::{Future, pending, poll_fn, ready},
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -159,5 +159,9 @@ impl Time for Steps {
 
     fn after(&self, _: Duration) -> BoxFuture<'static, ()> {
         Box::pin(ready(()))
+    }
+
+    fn give_way(&self, cx: &mut Context<'_>) {
+        cx.waker().wake_by_ref();
     }
 }

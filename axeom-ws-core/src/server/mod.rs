@@ -258,7 +258,7 @@ async fn accept<R: Runtime>(
         accepted = accepted.wrapping_add(1);
         // A flood of new connections must not starve those that were accepted.
         if accepted % ACCEPTS_IN_A_ROW == 0 {
-            yield_now().await;
+            yield_now(runtime).await;
         }
         match listener.accept().await {
             Ok((transport, peer)) => {
@@ -277,13 +277,14 @@ async fn accept<R: Runtime>(
 /// How many connections to accept before yielding to the other tasks of the thread.
 const ACCEPTS_IN_A_ROW: u32 = 32;
 
-async fn yield_now() {
-    let mut yielded = false;
+/// Lets the other tasks of the thread run.
+async fn yield_now(runtime: &impl Runtime) {
+    let mut has_yielded = false;
     poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
+        if std::mem::replace(&mut has_yielded, true) {
             return Poll::Ready(());
         }
-        cx.waker().wake_by_ref();
+        runtime.yield_now(cx);
         Poll::Pending
     })
     .await;

@@ -136,7 +136,7 @@ impl Default for Clock {
 }
 
 impl Clock {
-    fn advance(&self, by: Duration) {
+    pub fn advance(&self, by: Duration) {
         let mut time = self.0.lock().unwrap();
         time.now += by;
         let now = time.now;

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{Driver, READ_OR_WRITE, receive::End};
+use super::{Driver, receive::End};
 use crate::{
     close::CloseFrame,
     error::ConnectionError,
@@ -112,7 +112,7 @@ impl Driver {
                     self.closing = if discard { Closing::Discarding } else { Closing::Over };
                 }
                 Closing::Discarding => {
-                    ready!(self.poll_turn(cx, READ_OR_WRITE));
+                    ready!(self.poll_turn_for_io(cx));
                     self.input.consume(usize::MAX);
                     if !matches!(ready!(self.input.poll_fill(cx, &mut self.transport)), Ok(1..)) {
                         self.closing = Closing::Over;

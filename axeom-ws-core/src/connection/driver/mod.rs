@@ -21,6 +21,7 @@ use self::{
 use super::{
     deadlines::{Activity, Deadlines, Due},
     gone::Gone,
+    turn::Turn,
 };
 use crate::{
     close::{CloseCode, CloseFrame},
@@ -53,19 +54,13 @@ pub(crate) struct Driver {
     /// A write failed, so the sending direction is broken.
     write_failed: bool,
     closing: Closing,
-    /// The work done since the task last waited, in the units of [`TURN`].
-    work: u32,
+    turn: Turn,
     /// How many `Drain` events are still owed to the handlers.
     drains: u16,
     /// The first error, until the handlers have it.
     error: Option<Box<ConnectionError>>,
     timer: Timer<Member>,
 }
-
-/// After this much work in a row, the task lets other tasks of the thread run. An event is one
-/// unit, and a read or a write is as many as take about the same time.
-const TURN: u32 = 512;
-const READ_OR_WRITE: u32 = 32;
 
 /// The most slices handed to one vectored write.
 const SLICES: usize = 64;
@@ -103,7 +98,7 @@ impl Driver {
             unflushed: false,
             write_failed: false,
             closing: Closing::NotYet,
-            work: 0,
+            turn: Turn::new(),
             drains: 0,
             error: None,
             link,
@@ -200,20 +195,26 @@ impl Driver {
         self.input.park();
         let waits = self.link.park(cx.waker(), blocked, seen.phase(), true);
         if waits {
-            self.work = 0;
+            self.turn.end();
         }
         waits
     }
 
     /// Pending, with a wake-up to follow, if other tasks should run first.
     #[inline]
-    fn poll_turn(&mut self, cx: &mut Context<'_>, work: u32) -> Poll<()> {
-        self.work = self.work.saturating_add(work);
-        if self.work <= TURN {
-            return Poll::Ready(());
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.turn.is_over(|| self.timer.now()) {
+            self.timer.yield_now(cx);
+            return Poll::Pending;
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Poll::Ready(())
+    }
+
+    /// Does the same before a read or a write.
+    fn poll_turn_for_io(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.poll_turn(cx));
+        self.turn.count_io();
+        Poll::Ready(())
     }
 
     /// Gives up a transport that is broken or whose peer is gone. Nothing more is received, and
@@ -265,8 +266,7 @@ impl Driver {
                 None => self.link.take(),
             };
             // Other threads may queue frames as fast as this one writes them.
-            if std::mem::replace(&mut again, true) && self.poll_turn(cx, READ_OR_WRITE).is_pending()
-            {
+            if std::mem::replace(&mut again, true) && self.poll_turn_for_io(cx).is_pending() {
                 self.writing = Some(Box::new(frames));
                 return Poll::Pending;
             }

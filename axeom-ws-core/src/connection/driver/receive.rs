@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{Closing, Driver, Purpose, READ_OR_WRITE};
+use super::{Closing, Driver, Purpose};
 use crate::{
     close::CloseFrame, connection::deadlines::Activity, event::Event, link::Flags,
     message::Message, runtime::BoxTransport, telemetry, violation::Violation,
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     events: VecDeque<Event>,
-    /// The sum of their [costs](cost).
+    /// What they count for: their payloads, and [`EVENT_COST`] each.
     bytes: usize,
 }
 
@@ -54,19 +54,21 @@ impl Driver {
             self.drains -= 1;
             return Some(Event::Drain);
         }
-        if self.poll_turn(cx, 1).is_pending() {
+        if self.poll_turn(cx).is_pending() {
             return None;
         }
         if self.ahead.is_none() {
             if let Some((size, message)) = self.inbound.plain(self.input.bytes()) {
                 self.input.consume(size);
                 self.note_message(&message);
+                self.turn.count_event(message.len());
                 return Some(Event::Message(message));
             }
         }
         if self.ahead.is_some() || !self.input.is_empty() {
-            if let event @ Some(_) = self.next_parsed() {
-                return event;
+            if let Some(event) = self.next_parsed() {
+                self.turn.count_event(size(&event));
+                return Some(event);
             }
         }
         if self.end.is_some() {
@@ -112,7 +114,7 @@ impl Driver {
             self.activity = Activity { received: true, heard: true };
             return Poll::Pending;
         }
-        ready!(self.poll_turn(cx, READ_OR_WRITE));
+        ready!(self.poll_turn_for_io(cx));
         let is_empty = self.input.is_empty();
         let read = match is_empty.then(|| self.inbound.split_room()).flatten() {
             None => ready!(self.input.poll_fill(cx, &mut self.transport)),
@@ -142,7 +144,7 @@ impl Driver {
     pub(super) fn next_parsed(&mut self) -> Option<Event> {
         let Some(ahead) = &mut self.ahead else { return self.parse() };
         let event = ahead.events.pop_front();
-        ahead.bytes -= event.as_ref().map_or(0, cost);
+        ahead.bytes -= event.as_ref().map_or(0, |event| EVENT_COST + size(event));
         if ahead.events.is_empty() {
             self.ahead = None;
         }
@@ -186,7 +188,7 @@ impl Driver {
     /// Keeps an event until the handlers are ready for it.
     fn keep(&mut self, event: Event) {
         let ahead = self.ahead.get_or_insert_default();
-        ahead.bytes += cost(&event);
+        ahead.bytes += EVENT_COST + size(&event);
         ahead.events.push_back(event);
     }
 
@@ -209,14 +211,13 @@ impl Driver {
     }
 }
 
-/// What a waiting event counts for, in bytes.
-fn cost(event: &Event) -> usize {
-    EVENT_COST
-        + match event {
-            Event::Message(message) => message.len(),
-            Event::Ping(payload) | Event::Pong(payload) => payload.len(),
-            Event::Drain | Event::Error(_) | Event::Close(_) => 0,
-        }
+/// The bytes of an event's payload.
+fn size(event: &Event) -> usize {
+    match event {
+        Event::Message(message) => message.len(),
+        Event::Ping(payload) | Event::Pong(payload) => payload.len(),
+        Event::Drain | Event::Error(_) | Event::Close(_) => 0,
+    }
 }
 
 const _: () = assert!(READ_AHEAD <= READ_SIZE);
