@@ -1,16 +1,25 @@
-//! What a subscriber that does not read costs while everything is published to it: no more
-//! than its send limit, however much that is.
+//! What peers can make a server hold: a subscriber that does not read, no more than its send limit;
+//! messages that wait for a busy handler, no more than was sent of them.
 #![cfg(all(target_os = "linux", any(feature = "tokio", feature = "async-std", feature = "smol")))]
 
 mod support;
 
 use std::sync::LazyLock;
 
-use axeom_ws::{App, Options, Ws};
+use axeom_ws::{App, Compression, Message, Options, Ws};
+use futures::{FutureExt, channel::oneshot};
 
-use self::support::{Events, TestRuntime, TestServer, until};
+use self::support::{
+    Events, TestRuntime, TestServer, deflate,
+    frame::{self, BINARY, Frame, PING, PONG, TEXT},
+    request::Request,
+    until,
+};
 
-on_every_runtime!(a_stalled_subscriber_holds_no_more_than_its_limit);
+on_every_runtime!(
+    a_stalled_subscriber_holds_no_more_than_its_limit,
+    compressed_messages_stay_compressed_while_a_handler_is_busy
+);
 
 /// How much is published, and how much more may be resident after it, in bytes.
 const PUBLISHED: usize = 200 << 20;
@@ -89,4 +98,45 @@ async fn a_stalled_subscriber_holds_no_more_than_its_limit<R: TestRuntime>() {
         "{PUBLISHED} bytes published: from {before} to {after} bytes resident"
     );
     assert!(!ws.is_closed());
+}
+
+async fn compressed_messages_stay_compressed_while_a_handler_is_busy<R: TestRuntime>() {
+    let _turn = TURN.lock().await;
+    let mut sizes = Events::new();
+    let tell = sizes.teller();
+    let (gate, opened) = oneshot::channel::<()>();
+    let opened = opened.shared();
+    let options = Options::new().compression(Compression::new());
+    let app = App::new().options(options).ws("/", |route| {
+        route.message(move |_, message: Message| {
+            tell(message.len());
+            opened.clone().map(drop)
+        })
+    });
+    let server = TestServer::start::<R, _>(app).await;
+    let offer = Request::get("/").and("Sec-WebSocket-Extensions: permessage-deflate");
+    let large = 16 << 20;
+    // The whole message in one frame, with RSV1.
+    let bomb = deflate::compress(&vec![0; large]);
+    let bomb = frame::encode(0xc0 | BINARY, &bomb, Some([1, 2, 3, 4]));
+    assert!(bomb.len() < 32 * 1024);
+    let before = resident();
+    let mut peers = Vec::new();
+    for _ in 0..10 {
+        let mut peer = server.raw::<R>().await;
+        peer.send(offer.text()).await;
+        assert_eq!(peer.head().await.status, 101);
+        peer.send([frame::masked(TEXT, b"go"), bomb.clone(), frame::masked(PING, b"")].concat())
+            .await;
+        assert_eq!(sizes.next().await, 2);
+        // The server has read all of it.
+        assert_eq!(peer.frame().await, Frame::new(PONG, ""));
+        peers.push(peer);
+    }
+    let after = resident();
+    assert!(after < before + 2 * large, "from {before} to {after} bytes resident");
+    drop(gate);
+    for _ in 0..peers.len() {
+        assert_eq!(sizes.next().await, large);
+    }
 }

@@ -46,6 +46,17 @@ pub enum Event {
     Close(CloseFrame),
 }
 
+impl Event {
+    /// The bytes of its payload.
+    pub(crate) fn payload_len(&self) -> usize {
+        match self {
+            Self::Message(message) => message.len(),
+            Self::Ping(payload) | Self::Pong(payload) => payload.len(),
+            Self::Drain | Self::Error(_) | Self::Close(_) => 0,
+        }
+    }
+}
+
 /// An `Error` is not equal to any event, because errors cannot be compared.
 impl PartialEq for Event {
     fn eq(&self, other: &Self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axeom_ws::{App, CloseCode, ConnectionError, Message, Options, Ws};
+use axeom_ws::{App, CloseCode, Compression, ConnectionError, Message, Options, Ws};
 use futures::{FutureExt, channel::oneshot, future::pending};
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
         frame::{self, TEXT},
         raw::Raw,
         recorder::kind,
+        request::Request,
         until,
     },
 };
@@ -29,6 +30,7 @@ on_every_runtime!(
     a_violation_is_answered_after_the_close_timeout,
     a_peer_that_has_ended_may_still_be_answered,
     what_the_peer_sent_before_its_end_is_handled,
+    what_does_not_decompress_counts_before_a_later_close,
     a_socket_loop_that_takes_nothing_does_not_hold_the_connection,
     closed_tells_a_handler_of_every_end
 );
@@ -223,6 +225,24 @@ async fn what_the_peer_sent_before_its_end_is_handled<R: TestRuntime>() {
     assert_eq!(peer.close_code().await, 1000);
     let ends = busy.over::<R>().await;
     assert_eq!(ends, ["message two", "message three", "close 1000"]);
+}
+
+async fn what_does_not_decompress_counts_before_a_later_close<R: TestRuntime>() {
+    let mut busy = Busy::start::<R>(Options::new().compression(Compression::new())).await;
+    let mut peer = busy.server.raw::<R>().await;
+    let offer = Request::get("/").and("Sec-WebSocket-Extensions: permessage-deflate");
+    peer.send(offer.text()).await;
+    assert_eq!(peer.head().await.status, 101);
+    let garbage = frame::encode(0xc0 | TEXT, &[0xff; 20], Some([1, 2, 3, 4]));
+    let rest = [garbage, frame::masked(TEXT, b"too late"), frame::close(1000)];
+    peer.send([frame::masked(TEXT, b"go"), rest.concat()].concat()).await;
+    assert_eq!(busy.events.next().await, "message go");
+    busy.waiting.next().await.closed().await;
+    drop(busy.gate);
+    assert_eq!(peer.close_code().await, 1007);
+    drop(peer);
+    assert_eq!(busy.events.next().await, "error violation");
+    assert_eq!(busy.events.next().await, "close 1007");
 }
 
 async fn a_socket_loop_that_takes_nothing_does_not_hold_the_connection<R: TestRuntime>() {

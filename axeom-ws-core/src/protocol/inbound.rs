@@ -29,6 +29,24 @@ pub struct Received {
     pub event: Option<Event>,
 }
 
+/// What was parsed: an event, but for the decompression of a message. That is put off until the
+/// message is wanted, because until then it is small.
+#[derive(Debug)]
+pub(crate) enum Parsed {
+    Event(Event),
+    Compressed { text: bool, payload: Bytes },
+}
+
+impl Parsed {
+    /// The bytes of its payload.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Event(event) => event.payload_len(),
+            Self::Compressed { payload, .. } => payload.len(),
+        }
+    }
+}
+
 /// A payload is worth reading straight into its buffer if at least this many bytes of it are
 /// still to come.
 const WORTH_A_DIRECT_READ: u64 = 64 * 1024;
@@ -100,16 +118,42 @@ impl Inbound {
     /// all later input is ignored. The connection should be closed with
     /// [`Violation::close_code`].
     pub fn receive(&mut self, input: &mut [u8]) -> Result<Received, Violation> {
+        let (consumed, parsed) = self.parse(input)?;
+        let event = parsed.map(|parsed| self.decompress(parsed)).transpose()?;
+        Ok(Received { consumed, event })
+    }
+
+    /// As [`receive`](Self::receive), but leaves the decompression of a message to
+    /// [`decompress`](Self::decompress).
+    pub(crate) fn parse(&mut self, input: &mut [u8]) -> Result<(usize, Option<Parsed>), Violation> {
         if let Some((consumed, message)) = self.plain(input) {
-            return Ok(Received { consumed, event: Some(Event::Message(message)) });
+            return Ok((consumed, Some(Parsed::Event(Event::Message(message)))));
         }
         if self.ended {
-            return Ok(Received { consumed: input.len(), event: None });
+            return Ok((input.len(), None));
         }
-        let received = self.advance(input);
-        self.ended = matches!(received, Err(_) | Ok(Received { event: Some(Event::Close(_)), .. }));
+        let parsed = self.advance(input);
+        self.ended = matches!(parsed, Err(_) | Ok((_, Some(Parsed::Event(Event::Close(_))))));
         self.note_progress();
-        received
+        parsed
+    }
+
+    /// Makes an event of what was parsed. This must be called in the order in which it was parsed.
+    pub(crate) fn decompress(&mut self, parsed: Parsed) -> Result<Event, Violation> {
+        let (text, payload) = match parsed {
+            Parsed::Event(event) => return Ok(event),
+            Parsed::Compressed { text, payload } => (text, payload),
+        };
+        let message = match &mut self.inflater {
+            Some(inflater) => inflated(inflater, &payload, text, &self.limits),
+            // Without an inflater, no frame is taken for a compressed one.
+            None => Err(Violation::BadDeflate),
+        };
+        if message.is_err() {
+            self.ended = true;
+            self.note_progress();
+        }
+        message.map(Event::Message)
     }
 
     /// How many bytes of an unfinished message are held.
@@ -140,7 +184,14 @@ impl Inbound {
     ///
     /// # Errors
     /// The same as for [`receive`](Self::receive).
-    pub fn join_room(&mut self, mut room: BytesMut) -> Result<Option<Event>, Violation> {
+    pub fn join_room(&mut self, room: BytesMut) -> Result<Option<Event>, Violation> {
+        let parsed = self.parse_room(room)?;
+        parsed.map(|parsed| self.decompress(parsed)).transpose()
+    }
+
+    /// As [`join_room`](Self::join_room), but leaves the decompression of a message to
+    /// [`decompress`](Self::decompress).
+    pub(crate) fn parse_room(&mut self, mut room: BytesMut) -> Result<Option<Parsed>, Violation> {
         let (Some(frame), Some(message)) = (&mut self.frame, &mut self.message) else {
             return Ok(None);
         };
@@ -191,36 +242,34 @@ impl Inbound {
         Some((end, message))
     }
 
-    fn advance(&mut self, input: &mut [u8]) -> Result<Received, Violation> {
+    fn advance(&mut self, input: &mut [u8]) -> Result<(usize, Option<Parsed>), Violation> {
         let mut consumed = 0;
         loop {
             let rest = &mut input[consumed..];
             if self.frame.is_some() {
                 consumed += self.payload(rest)?;
                 if self.frame.as_ref().is_some_and(|frame| frame.remaining > 0) {
-                    return Ok(Received { consumed, event: None });
+                    return Ok((consumed, None));
                 }
-                if let event @ Some(_) = self.end_of_frame()? {
-                    return Ok(Received { consumed, event });
+                if let message @ Some(_) = self.end_of_frame()? {
+                    return Ok((consumed, message));
                 }
                 continue;
             }
 
             let Some(mut header) = Header::parse(rest, self.role, self.inflater.is_some())? else {
-                return Ok(Received { consumed, event: None });
+                return Ok((consumed, None));
             };
             let whole = usize::try_from(header.length)
                 .ok()
                 .and_then(|length| rest[header.size..].get_mut(..length));
             if header.opcode.is_control() {
                 // A control frame is short enough to wait for the rest of it.
-                let Some(payload) = whole else {
-                    return Ok(Received { consumed, event: None });
-                };
+                let Some(payload) = whole else { return Ok((consumed, None)) };
                 header.mask.apply(payload);
                 consumed += header.size + payload.len();
-                let event = Some(control_event(header.opcode, payload)?);
-                return Ok(Received { consumed, event });
+                let event = control_event(header.opcode, payload)?;
+                return Ok((consumed, Some(Parsed::Event(event))));
             }
 
             self.check_data(&header)?;
@@ -229,14 +278,15 @@ impl Inbound {
                     header.mask.apply(payload);
                     consumed += header.size + payload.len();
                     let text = header.opcode == Opcode::Text;
-                    let message = match (&mut self.inflater, text) {
-                        (Some(inflater), _) if header.rsv1 => {
-                            inflated(inflater, payload, text, &self.limits)?
-                        }
-                        (_, true) => Message::Text(copy_text(payload)?),
-                        (_, false) => Message::Binary(Bytes::copy_from_slice(payload)),
+                    let message = if header.rsv1 {
+                        Parsed::Compressed { text, payload: Bytes::copy_from_slice(payload) }
+                    } else if text {
+                        Parsed::Event(Event::Message(Message::Text(copy_text(payload)?)))
+                    } else {
+                        let payload = Bytes::copy_from_slice(payload);
+                        Parsed::Event(Event::Message(Message::Binary(payload)))
                     };
-                    return Ok(Received { consumed, event: Some(Event::Message(message)) });
+                    return Ok((consumed, Some(message)));
                 }
                 _ => {
                     consumed += header.size;
@@ -293,21 +343,20 @@ impl Inbound {
     }
 
     /// Ends the current frame, and returns the message if that was its last frame.
-    fn end_of_frame(&mut self) -> Result<Option<Event>, Violation> {
+    fn end_of_frame(&mut self) -> Result<Option<Parsed>, Violation> {
         let fin = self.frame.take().is_some_and(|frame| frame.fin);
         let Some(message) = self.message.take_if(|_| fin) else {
             return Ok(None);
         };
-        let message = if let Some(inflater) = self.inflater.as_mut().filter(|_| message.compressed)
-        {
-            let text = message.text;
-            inflated(inflater, &message.payload.into_bytes(), text, &self.limits)?
-        } else if message.text {
-            Message::Text(message.payload.into_text()?)
-        } else {
-            Message::Binary(message.payload.into_bytes())
+        if message.compressed {
+            let payload = message.payload.into_bytes();
+            return Ok(Some(Parsed::Compressed { text: message.text, payload }));
+        }
+        let message = match message.text {
+            true => Message::Text(message.payload.into_text()?),
+            false => Message::Binary(message.payload.into_bytes()),
         };
-        Ok(Some(Event::Message(message)))
+        Ok(Some(Parsed::Event(Event::Message(message))))
     }
 }
 

@@ -40,7 +40,7 @@ mod outbound;
 mod outgoing;
 mod partial;
 
-pub(crate) use self::{deflate::Deflater, frames::Frames, outgoing::Outgoing};
+pub(crate) use self::{deflate::Deflater, frames::Frames, inbound::Parsed, outgoing::Outgoing};
 pub use self::{
     frames::FrameQueue,
     inbound::{Inbound, Received},

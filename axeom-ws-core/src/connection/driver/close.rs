@@ -101,7 +101,7 @@ impl Driver {
             match self.closing {
                 Closing::NotYet | Closing::Over => return Poll::Ready(()),
                 Closing::AwaitingPeer => {
-                    while self.next_parsed().is_some() {}
+                    self.drop_input();
                     if self.end.is_none() {
                         return Poll::Pending;
                     }

@@ -10,13 +10,13 @@ use std::{
 use super::{Closing, Driver, Purpose};
 use crate::{
     close::CloseFrame, connection::deadlines::Activity, event::Event, link::Flags,
-    message::Message, runtime::BoxTransport, telemetry, violation::Violation,
+    protocol::Parsed, runtime::BoxTransport, telemetry, violation::Violation,
 };
 
 /// Events that were parsed while a handler was busy.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    events: VecDeque<Event>,
+    events: VecDeque<Parsed>,
     /// What they count for: their payloads, and [`EVENT_COST`] each.
     bytes: usize,
 }
@@ -60,14 +60,15 @@ impl Driver {
         if self.ahead.is_none() {
             if let Some((size, message)) = self.inbound.plain(self.input.bytes()) {
                 self.input.consume(size);
-                self.note_message(&message);
+                self.activity.heard = true;
+                telemetry::received(message.len());
                 self.turn.count_event(message.len());
                 return Some(Event::Message(message));
             }
         }
         if self.ahead.is_some() || !self.input.is_empty() {
             if let Some(event) = self.next_parsed() {
-                self.turn.count_event(size(&event));
+                self.turn.count_event(event.payload_len());
                 return Some(event);
             }
         }
@@ -89,8 +90,8 @@ impl Driver {
             return;
         }
         while self.end.is_none() && self.bytes_ahead() < READ_AHEAD {
-            let Some(event) = self.parse() else { break };
-            self.keep(event);
+            let Some(parsed) = self.parse() else { break };
+            self.keep(parsed);
         }
         // The handlers have a while to answer what the peer sent before its end. A connection
         // whose writes fail may have stopped reading, and then its end is never seen.
@@ -120,10 +121,10 @@ impl Driver {
             None => ready!(self.input.poll_fill(cx, &mut self.transport)),
             Some(mut room) => {
                 let read = self.transport.poll_read_into(cx, &mut room);
-                match self.inbound.join_room(room) {
-                    Ok(Some(event)) => {
-                        self.answer(&event);
-                        self.keep(event);
+                match self.inbound.parse_room(room) {
+                    Ok(Some(parsed)) => {
+                        self.note_arrival(&parsed);
+                        self.keep(parsed);
                     }
                     Ok(None) => {}
                     Err(violation) => self.set_end(End::Violation(violation)),
@@ -141,33 +142,58 @@ impl Driver {
     }
 
     /// The next event in order from what was read so far.
-    pub(super) fn next_parsed(&mut self) -> Option<Event> {
-        let Some(ahead) = &mut self.ahead else { return self.parse() };
-        let event = ahead.events.pop_front();
-        ahead.bytes -= event.as_ref().map_or(0, |event| EVENT_COST + size(event));
-        if ahead.events.is_empty() {
-            self.ahead = None;
+    fn next_parsed(&mut self) -> Option<Event> {
+        let parsed = match &mut self.ahead {
+            None => self.parse()?,
+            Some(ahead) => {
+                let parsed = ahead.events.pop_front()?;
+                ahead.bytes -= EVENT_COST + parsed.len();
+                if ahead.events.is_empty() {
+                    self.ahead = None;
+                }
+                parsed
+            }
+        };
+        match self.inbound.decompress(parsed) {
+            Ok(event) => {
+                if let Event::Message(message) = &event {
+                    telemetry::received(message.len());
+                }
+                Some(event)
+            }
+            Err(violation) => {
+                // It came before whatever was parsed after it, be it a close frame.
+                self.ahead = None;
+                self.end = None;
+                self.set_end(End::Violation(violation));
+                None
+            }
         }
-        event
+    }
+
+    /// Parses and drops what was read so far. Pings are answered.
+    pub(super) fn drop_input(&mut self) {
+        self.ahead = None;
+        while self.parse().is_some() {}
     }
 
     /// Parses the next event, and answers it at once if it is a ping. A close frame or a
     /// violation ends the receiving direction instead of being returned.
-    fn parse(&mut self) -> Option<Event> {
+    fn parse(&mut self) -> Option<Parsed> {
         if self.input.is_empty() || self.end.is_some() {
             return None;
         }
-        match self.inbound.receive(self.input.bytes()) {
-            Ok(received) => {
-                self.input.consume(received.consumed);
-                match received.event? {
-                    Event::Close(frame) => {
+        match self.inbound.parse(self.input.bytes()) {
+            Ok((consumed, parsed)) => {
+                self.input.consume(consumed);
+                match parsed? {
+                    Parsed::Event(Event::Close(frame)) => {
                         self.set_end(End::Closed(frame));
                         None
                     }
-                    event => {
-                        self.answer(&event);
-                        Some(event)
+                    parsed => {
+                        self.note_arrival(&parsed);
+                        Some(parsed)
                     }
                 }
             }
@@ -186,10 +212,10 @@ impl Driver {
     }
 
     /// Keeps an event until the handlers are ready for it.
-    fn keep(&mut self, event: Event) {
+    fn keep(&mut self, parsed: Parsed) {
         let ahead = self.ahead.get_or_insert_default();
-        ahead.bytes += EVENT_COST + size(&event);
-        ahead.events.push_back(event);
+        ahead.bytes += EVENT_COST + parsed.len();
+        ahead.events.push_back(parsed);
     }
 
     /// What the events kept for the handlers count for, in bytes.
@@ -197,26 +223,15 @@ impl Driver {
         self.ahead.as_ref().map_or(0, |ahead| ahead.bytes)
     }
 
-    fn answer(&mut self, event: &Event) {
-        match event {
-            Event::Ping(payload) => self.link.pong(payload.clone()),
-            Event::Message(message) => self.note_message(message),
-            _ => {}
+    /// Does what need not wait for the handlers: answers a ping, and notes that the peer is alive.
+    fn note_arrival(&mut self, parsed: &Parsed) {
+        match parsed {
+            Parsed::Event(Event::Ping(payload)) => self.link.pong(payload.clone()),
+            Parsed::Event(Event::Message(_)) | Parsed::Compressed { .. } => {
+                self.activity.heard = true;
+            }
+            Parsed::Event(_) => {}
         }
-    }
-
-    fn note_message(&mut self, message: &Message) {
-        self.activity.heard = true;
-        telemetry::received(message.len());
-    }
-}
-
-/// The bytes of an event's payload.
-fn size(event: &Event) -> usize {
-    match event {
-        Event::Message(message) => message.len(),
-        Event::Ping(payload) | Event::Pong(payload) => payload.len(),
-        Event::Drain | Event::Error(_) | Event::Close(_) => 0,
     }
 }
 
