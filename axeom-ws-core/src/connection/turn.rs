@@ -11,8 +11,7 @@ use crate::runtime::Now;
 #[derive(Debug)]
 pub(super) struct Turn {
     work: u32,
-    events: u32,
-    /// How many events there are when the clock is looked at next.
+    /// How much work there is when the clock is looked at next, or the turn is over.
     look_at: u32,
     /// How many events there are between two looks.
     stride: u32,
@@ -34,13 +33,13 @@ const FEW: u32 = 2;
 
 impl Turn {
     pub(super) fn new() -> Self {
-        Self { work: 0, events: 0, look_at: FEW, stride: SELDOM, began: None }
+        Self { work: 0, look_at: FEW, stride: SELDOM, began: None }
     }
 
     /// The task waits, so other tasks run.
     #[inline]
     pub(super) fn end(&mut self) {
-        (self.work, self.events) = (0, 0);
+        self.work = 0;
         self.look_at = self.stride.min(FEW);
         self.began = None;
     }
@@ -48,24 +47,36 @@ impl Turn {
     /// Counts an event with a payload of so many bytes.
     #[inline]
     pub(super) fn count_event(&mut self, bytes: usize) {
-        let large = u32::try_from(bytes / BYTES).unwrap_or(u32::MAX);
-        self.work = self.work.saturating_add(large).saturating_add(1);
-        self.events += 1;
+        self.work += 1;
+        if bytes >= BYTES {
+            self.count_work(u32::try_from(bytes / BYTES).unwrap_or(u32::MAX));
+        }
     }
 
     #[inline]
     pub(super) fn count_io(&mut self) {
-        self.work = self.work.saturating_add(READ_OR_WRITE);
+        self.count_work(READ_OR_WRITE);
+    }
+
+    /// Counts work that is no reason to look at the clock sooner.
+    #[inline]
+    fn count_work(&mut self, work: u32) {
+        self.work = self.work.saturating_add(work);
+        self.look_at = self.look_at.saturating_add(work).min(MOST_WORK);
     }
 
     /// Whether other tasks should run first.
     #[inline]
     pub(super) fn is_over(&mut self, now: impl FnOnce() -> Now) -> bool {
-        self.work > MOST_WORK || (self.events >= self.look_at && self.is_late(now()))
+        self.work >= self.look_at && self.look(now)
     }
 
     #[cold]
-    fn is_late(&mut self, now: Now) -> bool {
+    fn look(&mut self, now: impl FnOnce() -> Now) -> bool {
+        if self.work >= MOST_WORK {
+            return true;
+        }
+        let now = now();
         match self.began {
             None => self.began = Some(now),
             Some(began) if now.micros_since(began) >= MOST_MICROS => {
@@ -74,7 +85,7 @@ impl Turn {
             }
             Some(_) => self.stride = (2 * self.stride).min(SELDOM),
         }
-        self.look_at = self.events + self.stride;
+        self.look_at = (self.work + self.stride).min(MOST_WORK);
         false
     }
 }

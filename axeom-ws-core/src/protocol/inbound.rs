@@ -118,7 +118,10 @@ impl Inbound {
     /// all later input is ignored. The connection should be closed with
     /// [`Violation::close_code`].
     pub fn receive(&mut self, input: &mut [u8]) -> Result<Received, Violation> {
-        let (consumed, parsed) = self.parse(input)?;
+        if let Some((consumed, message)) = self.plain(input) {
+            return Ok(Received { consumed, event: Some(Event::Message(message)) });
+        }
+        let (consumed, parsed) = self.parse_any(input)?;
         let event = parsed.map(|parsed| self.decompress(parsed)).transpose()?;
         Ok(Received { consumed, event })
     }
@@ -129,6 +132,10 @@ impl Inbound {
         if let Some((consumed, message)) = self.plain(input) {
             return Ok((consumed, Some(Parsed::Event(Event::Message(message)))));
         }
+        self.parse_any(input)
+    }
+
+    fn parse_any(&mut self, input: &mut [u8]) -> Result<(usize, Option<Parsed>), Violation> {
         if self.ended {
             return Ok((input.len(), None));
         }
