@@ -128,10 +128,13 @@ pub enum ConnectionError {
     /// [`pong_timeout`](crate::Options::pong_timeout) after a ping.
     #[error("the peer did not answer a ping in time")]
     PongTimeout,
-    /// The transport has accepted nothing within the
+    /// The peer has taken nothing of what was sent within the
     /// [`write_timeout`](crate::Options::write_timeout).
     #[error("the peer took no data in time")]
     WriteTimeout,
+    /// The peer takes what is sent more slowly than the [`min_rate`](crate::Options::min_rate).
+    #[error("the peer takes data more slowly than the least rate")]
+    TooSlow,
     /// The peer did not finish the closing handshake within the
     /// [`close_timeout`](crate::Options::close_timeout).
     #[error("the closing handshake was not finished in time")]

@@ -35,6 +35,7 @@ mod violation;
 pub use bytes::{self, Bytes, BytesMut};
 pub use futures;
 pub use http;
+pub use socket2;
 
 #[cfg(feature = "json")]
 pub use crate::{app::SendJsonError, json::JsonError};

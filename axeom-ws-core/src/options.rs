@@ -71,6 +71,9 @@ pub struct Options {
     pong_timeout: Option<Option<Duration>>,
     idle_timeout: Option<Option<Duration>>,
     write_timeout: Option<Duration>,
+    min_rate: Option<Option<u64>>,
+    message_timeout: Option<Option<Duration>>,
+    unsent_limit: Option<Option<u32>>,
     close_timeout: Option<Duration>,
     max_lifetime: Option<Option<Duration>>,
     compression: Option<Option<Compression>>,
@@ -152,11 +155,46 @@ impl Options {
         self
     }
 
-    /// Cuts a connection when a write has been blocked without progress for this long. `error`
-    /// sees [`WriteTimeout`](crate::ConnectionError::WriteTimeout) and `close` sees 1006. Default
-    /// 30 s.
+    /// Cuts a connection when a write has been blocked for this long and the peer has taken nothing
+    /// meanwhile. `error` sees [`WriteTimeout`](crate::ConnectionError::WriteTimeout) and `close`
+    /// sees 1006. Default 30 s. If the peer took something at first, this can take a quarter
+    /// longer.
+    ///
+    /// On Linux, what a peer has taken is what its TCP stack has acknowledged. Elsewhere, and where
+    /// the transport has no [socket](crate::Transport::socket), it is what the transport has
+    /// accepted.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = Some(timeout);
+        self
+    }
+
+    /// The least rate, in bytes a second, at which the peer must send the rest of a message that it
+    /// has begun, and take what is sent to it while it is behind. It is measured over 30 s.
+    ///
+    /// A peer that is too slow in sending is closed with 1008. One that is too slow in taking is
+    /// cut: `error` sees [`TooSlow`](crate::ConnectionError::TooSlow), and `close` sees 1006.
+    /// Default 1 KiB a second; `None` allows any rate.
+    pub fn min_rate(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.min_rate = Some(bytes.into());
+        self
+    }
+
+    /// Closes a connection with 1008 when a message that the peer has begun is not complete after
+    /// this long, whatever its rate. It can take a quarter longer. Default off.
+    pub fn message_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.message_timeout = Some(timeout.into());
+        self
+    }
+
+    /// The most bytes that the kernel holds for a connection without having sent them, besides
+    /// those that are on their way (`TCP_NOTSENT_LOWAT`). Default 1 MiB; `None` leaves it to the
+    /// operating system, which may hold several MiB.
+    ///
+    /// The kernel's bytes do not count as queued. So for a peer that reads slowly, this and the
+    /// [`send_limit`](Self::send_limit) bound how old a message can be when it leaves. This has an
+    /// effect on TCP connections, on Linux, Android and Apple's systems.
+    pub fn unsent_limit(mut self, bytes: impl Into<Option<u32>>) -> Self {
+        self.unsent_limit = Some(bytes.into());
         self
     }
 
@@ -208,6 +246,9 @@ impl Options {
             pong_timeout: self.pong_timeout.or(outer.pong_timeout),
             idle_timeout: self.idle_timeout.or(outer.idle_timeout),
             write_timeout: self.write_timeout.or(outer.write_timeout),
+            min_rate: self.min_rate.or(outer.min_rate),
+            message_timeout: self.message_timeout.or(outer.message_timeout),
+            unsent_limit: self.unsent_limit.or(outer.unsent_limit),
             close_timeout: self.close_timeout.or(outer.close_timeout),
             max_lifetime: self.max_lifetime.or(outer.max_lifetime),
             compression: self.compression.or(outer.compression),
@@ -232,6 +273,9 @@ impl Options {
             pong_timeout: self.pong_timeout.unwrap_or(Some(Duration::from_secs(20))),
             idle_timeout: self.idle_timeout.flatten(),
             write_timeout: self.write_timeout.unwrap_or(Duration::from_secs(30)),
+            min_rate: self.min_rate.unwrap_or(Some(1024)),
+            message_timeout: self.message_timeout.flatten(),
+            unsent_limit: self.unsent_limit.unwrap_or(Some(1024 * 1024)),
             close_timeout: self.close_timeout.unwrap_or(Duration::from_secs(10)),
             max_lifetime: self.max_lifetime.flatten(),
             compression: self.compression.flatten(),
@@ -277,6 +321,9 @@ pub(crate) struct Settings {
     pub(crate) pong_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) write_timeout: Duration,
+    pub(crate) min_rate: Option<u64>,
+    pub(crate) message_timeout: Option<Duration>,
+    pub(crate) unsent_limit: Option<u32>,
     pub(crate) close_timeout: Duration,
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) compression: Option<Compression>,
@@ -305,6 +352,7 @@ impl Settings {
             ("pong_timeout", self.pong_timeout),
             ("idle_timeout", self.idle_timeout),
             ("write_timeout", Some(self.write_timeout)),
+            ("message_timeout", self.message_timeout),
             ("close_timeout", Some(self.close_timeout)),
             ("max_lifetime", self.max_lifetime),
         ] {

@@ -158,7 +158,8 @@ fn messages_keep_an_idle_timeout_away_and_silence_brings_it_at_most_a_quarter_la
 
 #[test]
 fn a_peer_that_takes_nothing_is_cut_and_one_that_takes_a_little_is_not() {
-    let mut connection = Connection::open(Options::new().write_timeout(30 * SECOND));
+    let options = Options::new().write_timeout(30 * SECOND).min_rate(None);
+    let mut connection = Connection::open(options);
     connection.peer.accept(100);
     connection.send(&client_frames(&[Message::from(vec![1; 10_000])]));
     for _ in 0..10 {
@@ -298,7 +299,8 @@ fn a_peer_that_waits_for_a_slow_handler_is_not_taken_for_a_silent_one() {
 
 #[test]
 fn a_peer_that_reads_slowly_and_has_not_come_to_the_ping_is_not_cut() {
-    let options = Options::new().ping_interval(25 * SECOND).pong_timeout(20 * SECOND);
+    let options =
+        Options::new().ping_interval(25 * SECOND).pong_timeout(20 * SECOND).min_rate(None);
     let mut connection = Connection::open(options);
     connection.peer.accept(0);
     connection.send(&client_frames(&[Message::from(vec![1; 60_000])]));
@@ -308,6 +310,106 @@ fn a_peer_that_reads_slowly_and_has_not_come_to_the_ping_is_not_cut() {
         connection.world.settle();
     }
     assert!(!connection.peer.is_dropped());
+}
+
+#[test]
+fn a_peer_that_takes_too_little_is_cut_within_two_windows() {
+    for (bytes, is_cut) in [(100, true), (1100, false)] {
+        let mut connection = Connection::open(Options::new());
+        connection.peer.accept(0);
+        connection.send(&client_frames(&[Message::from(vec![1; 500_000])]));
+        for _ in 0..61 {
+            connection.world.advance(SECOND);
+            connection.peer.accept(bytes);
+            connection.world.settle();
+        }
+        assert_eq!(connection.peer.is_dropped(), is_cut, "{bytes} bytes a second");
+        let error = Told::Error(ConnectionError::TooSlow.to_string());
+        let told = if is_cut { vec![error, Told::Close(CloseCode::ABNORMAL)] } else { vec![] };
+        assert_eq!(connection.told(), told);
+    }
+}
+
+/// The code that the connection is closed with, if it is while the peer sends so many bytes of a
+/// message every second.
+fn while_a_message_trickles(options: Options, bytes: usize, seconds: usize) -> Option<CloseCode> {
+    let mut connection = Connection::open(options.ping_interval(10 * SECOND).pong_timeout(None));
+    // A binary frame of 8 MiB, whose mask does not change it.
+    connection.send(&[0x82, 0xff, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0]);
+    for _ in 0..seconds {
+        let closed = connection.events_after(SECOND).into_iter().find_map(|event| match event {
+            Event::Close(frame) => Some(frame.code),
+            _ => None,
+        });
+        if closed.is_some() {
+            return closed;
+        }
+        connection.send(&vec![7; bytes]);
+    }
+    None
+}
+
+#[test]
+fn a_message_that_comes_too_slowly_is_closed_with_1008() {
+    let least = Options::new();
+    assert_eq!(while_a_message_trickles(least.clone(), 1, 61), Some(CloseCode::POLICY_VIOLATION));
+    assert_eq!(while_a_message_trickles(least.clone(), 0, 61), Some(CloseCode::POLICY_VIOLATION));
+    assert_eq!(while_a_message_trickles(least, 1100, 600), None);
+    assert_eq!(while_a_message_trickles(Options::new().min_rate(None), 1, 600), None);
+    let more = Options::new().min_rate(10_000);
+    assert_eq!(while_a_message_trickles(more, 1100, 61), Some(CloseCode::POLICY_VIOLATION));
+}
+
+#[test]
+fn a_message_that_takes_too_long_is_closed_with_1008_whatever_its_rate() {
+    let options = Options::new().message_timeout(20 * SECOND);
+    let closed = Some(CloseCode::POLICY_VIOLATION);
+    assert_eq!(while_a_message_trickles(options.clone(), 10_000, 26), closed);
+    assert_eq!(while_a_message_trickles(options, 10_000, 19), None);
+}
+
+#[test]
+fn messages_that_are_each_finished_in_time_may_come_in_pieces_for_ever() {
+    let options = Options::new().message_timeout(20 * SECOND).ping_interval(None);
+    let mut connection = Connection::open(options);
+    let message = client_frames(&[Message::from("a few bytes")]);
+    let (first, rest) = message.split_at(7);
+    for _ in 0..200 {
+        // There is always an unfinished message when the connection waits.
+        connection.send(first);
+        assert_eq!(connection.events_after(SECOND), []);
+        connection.send(rest);
+        assert_eq!(connection.events_after(Duration::ZERO).len(), 1);
+    }
+}
+
+#[test]
+fn a_message_that_a_busy_handler_keeps_from_arriving_is_not_too_slow() {
+    let (open, opened) = futures::channel::oneshot::channel::<()>();
+    let opened = std::sync::Mutex::new(Some(opened));
+    let app = App::new().options(Options::new().ping_interval(None)).ws("/", move |route| {
+        route.message(move |ws: Ws, msg: Message| {
+            let opened = opened.lock().unwrap().take();
+            async move {
+                if let Some(opened) = opened {
+                    let _ = opened.await;
+                }
+                let _ = ws.send(msg.len().to_string()).await;
+            }
+        })
+    });
+    let mut world = World::new();
+    let mut peer = world.open(app);
+    peer.send_message("busy");
+    let large = client_frames(&[Message::from(vec![1; 300_000])]);
+    let (first, rest) = large.split_at(200_000);
+    peer.send(first);
+    world.advance(300 * SECOND);
+    assert_eq!(peer.events(), []);
+    open.send(()).unwrap();
+    peer.send(rest);
+    world.settle();
+    assert_eq!(peer.events(), [Event::Message("4".into()), Event::Message("300000".into())]);
 }
 
 #[test]

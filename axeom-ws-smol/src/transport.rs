@@ -5,7 +5,7 @@ use std::{
 };
 
 use async_io::Async;
-use axeom_ws_core::{EndSending, Io, Peer};
+use axeom_ws_core::{EndSending, Io, Peer, socket2::SockRef};
 
 /// The [`Transport`](axeom_ws_core::Transport) of a TCP connection.
 pub type Tcp = Io<Async<TcpStream>, ShutDown>;
@@ -18,6 +18,10 @@ pub struct ShutDown;
 impl EndSending<Async<TcpStream>> for ShutDown {
     fn poll_end(stream: &mut Async<TcpStream>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(stream.get_ref().shutdown(Shutdown::Write))
+    }
+
+    fn socket(stream: &Async<TcpStream>) -> Option<SockRef<'_>> {
+        Some(SockRef::from(stream.get_ref()))
     }
 }
 

@@ -1,4 +1,5 @@
 use std::{
+    fmt,
     future::Future,
     io::{self, IoSlice},
     net::SocketAddr,
@@ -6,16 +7,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axeom_ws_core::{BytesMut, Peer, Transport, bytes::BufMut};
+use axeom_ws_core::{BytesMut, Peer, Transport, bytes::BufMut, socket2::SockRef};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
 };
 
 /// The [`Transport`] of any stream that implements tokio's `AsyncRead` and `AsyncWrite`.
-#[derive(Debug)]
 pub struct Io<T> {
     stream: T,
+    socket: fn(&T) -> Option<SockRef<'_>>,
 }
 
 /// The [`Transport`] of a TCP connection.
@@ -25,13 +26,13 @@ pub type Tcp = Io<TcpStream>;
 /// broken, and reading from it will return the error.
 pub fn promote(stream: TcpStream) -> Tcp {
     let _ = stream.set_nodelay(true);
-    Io::new(stream)
+    Io { stream, socket: |stream| Some(SockRef::from(stream)) }
 }
 
 impl<T> Io<T> {
     /// Wraps a stream, without changing its settings.
     pub fn new(stream: T) -> Self {
-        Self { stream }
+        Self { stream, socket: |_| None }
     }
 
     /// Returns the stream.
@@ -76,6 +77,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Io<T> {
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn socket(&self) -> Option<SockRef<'_>> {
+        (self.socket)(&self.stream)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Io<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 

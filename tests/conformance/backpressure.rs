@@ -348,7 +348,7 @@ async fn everything_arrives_once_a_client_reads_again<R: TestRuntime>() {
     while sent < MESSAGES / 2 {
         match ws.try_send(large(sent)) {
             Ok(_) => sent += 1,
-            Err(TrySendError::Full(message)) if sent > 200 => {
+            Err(TrySendError::Full(message)) if sent > 100 => {
                 assert_eq!(message, large(sent).into());
                 break;
             }

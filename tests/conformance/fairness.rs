@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,9 +17,8 @@ use futures::channel::oneshot;
 use crate::{
     on_every_runtime,
     support::{
-        TestRuntime, TestServer,
+        TestRuntime, TestServer, blocking,
         frame::{self, TEXT},
-        request::Request,
     },
 };
 
@@ -48,7 +47,7 @@ async fn a_flood_of_messages_does_not_starve_another_connection<R: TestRuntime>(
         });
     let server = TestServer::start::<R, _>(app).await;
     let addr = server.addr;
-    let mut quiet = open(addr, "/echo");
+    let mut quiet = blocking::open(addr, "/echo");
     let cores = thread::available_parallelism().unwrap().get();
     let floods: Vec<_> = (0..2 * cores).map(|_| flood(addr)).collect();
     let (tell, told) = oneshot::channel();
@@ -77,23 +76,9 @@ async fn a_flood_of_messages_does_not_starve_another_connection<R: TestRuntime>(
     }
 }
 
-/// A connection after its handshake.
-fn open(addr: SocketAddr, path: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(addr).unwrap();
-    stream.write_all(Request::get(path).text().as_bytes()).unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.extend(byte);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "));
-    stream
-}
-
 /// Sends empty messages until the connection ends.
 fn flood(addr: SocketAddr) -> JoinHandle<()> {
-    let mut stream = open(addr, "/flood");
+    let mut stream = blocking::open(addr, "/flood");
     let frames = frame::masked(TEXT, b"").repeat(10_000);
     thread::spawn(move || while stream.write_all(&frames).is_ok() {})
 }

@@ -2,15 +2,16 @@
 //! does when one passes. What happens just before and just after one is tested in the core,
 //! where the clock stands still.
 
-use std::time::Duration;
+use std::{io::Read, thread, time::Duration};
 
 use axeom_ws::{App, Closed, Options, Ws};
+use futures::channel::oneshot;
 
 use super::lifecycle::rest;
 use crate::{
     on_every_runtime,
     support::{
-        Events, NOWHERE, TestRuntime, TestServer,
+        Events, NOWHERE, TestRuntime, TestServer, blocking,
         frame::{self, CLOSE, Frame, PING, PONG, TEXT},
         in_memory_from,
         recorder::{Seen, kind, recorder_with},
@@ -27,6 +28,9 @@ on_every_runtime!(
     an_old_connection_is_closed_with_1001,
     a_peer_that_takes_nothing_is_cut,
     a_client_that_stops_reading_is_cut,
+    a_client_that_reads_slowly_and_steadily_is_not_cut,
+    the_kernel_holds_no_more_than_the_unsent_limit,
+    a_message_that_is_not_finished_is_closed_with_1008,
     a_peer_that_does_not_answer_a_close_is_cut,
     a_peer_that_does_not_read_a_close_is_cut,
     a_route_may_turn_a_deadline_off
@@ -190,6 +194,81 @@ async fn a_client_that_stops_reading_is_cut<R: TestRuntime>() {
     while ws.send(vec![0; 256 * 1024]).await.is_ok() {}
     assert_eq!(events.next().await, Seen::Error("write timeout"));
     assert_eq!(events.next().await, Seen::close(1006));
+}
+
+async fn a_client_that_reads_slowly_and_steadily_is_not_cut<R: TestRuntime>() {
+    // The kernel says that there is room when a third of several MiB is free, which takes a client
+    // like this longer than the timeout.
+    let options = Options::new().write_timeout(10 * SOON).unsent_limit(None);
+    const SIZE: usize = 16 << 20;
+    let app = App::new().options(options).ws("/", |route| {
+        route.open(async |ws| {
+            let _ = ws.send(vec![7; SIZE]).await;
+        })
+    });
+    let server = TestServer::start::<R, _>(app).await;
+    let addr = server.addr;
+    let (tell, told) = oneshot::channel();
+    thread::spawn(move || {
+        let mut stream = blocking::open(addr, "/");
+        let mut read = 0;
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            read += n;
+            if read < 1 << 20 {
+                thread::sleep(SOON / 2);
+            }
+            if read == SIZE + 10 {
+                break;
+            }
+        }
+        let _ = tell.send(read);
+    });
+    assert_eq!(told.await.unwrap(), SIZE + 10);
+}
+
+/// How much the kernel takes for a client that does not read.
+async fn taken_by_the_kernel<R: TestRuntime>(options: Options) -> usize {
+    let mut opened = Events::new();
+    let tell = opened.teller();
+    let app = App::new().options(options.send_limit(1 << 20)).ws("/", |route| {
+        route.open(move |ws: Ws| {
+            tell(ws);
+            async {}
+        })
+    });
+    let server = TestServer::start::<R, _>(app).await;
+    let _peer = server.upgraded::<R>("/").await;
+    let ws = opened.next().await;
+    let (mut sent, mut full) = (0, 0);
+    // Once the queue stays full, the kernel has all that it takes.
+    while full < 50 {
+        match ws.try_send(vec![0; 100_000]) {
+            Ok(_) => (sent, full) = (sent + 100_000, 0),
+            Err(_) => {
+                full += 1;
+                R::default().sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+    sent - ws.buffered_amount().min(sent)
+}
+
+async fn the_kernel_holds_no_more_than_the_unsent_limit<R: TestRuntime>() {
+    let unlimited = taken_by_the_kernel::<R>(Options::new().unsent_limit(None)).await;
+    let limited = taken_by_the_kernel::<R>(Options::new().unsent_limit(100_000)).await;
+    // The rest is on its way to the client, in its receive buffer.
+    assert!(limited + (1 << 20) < unlimited, "{limited} and {unlimited} bytes");
+}
+
+async fn a_message_that_is_not_finished_is_closed_with_1008<R: TestRuntime>() {
+    let (app, mut events) = recorder_with(Options::new().message_timeout(SOON));
+    let server = TestServer::start::<R, _>(app).await;
+    let mut raw = server.upgraded::<R>("/").await;
+    raw.send(frame::fragment(TEXT, b"and then")).await;
+    assert_eq!(raw.close_code().await, 1008);
+    let closed = Seen::Close(1008.into(), "message too slow".to_owned());
+    assert_eq!(rest(&server, &mut events).await, [Seen::Open, closed]);
 }
 
 async fn a_peer_that_does_not_answer_a_close_is_cut<R: TestRuntime>() {

@@ -2,6 +2,7 @@
 //! speaks in bytes.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
+pub mod blocking;
 pub mod client_end;
 pub mod deflate;
 pub mod frame;

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::pace::{Pace, Progress};
 use crate::{
     options::Settings,
     runtime::{Now, Tick},
@@ -16,8 +17,8 @@ pub(super) struct Deadlines {
     idle: Tick,
     /// How many checks in a row found no message.
     quiet: u8,
-    /// When a blocked write must have progressed.
-    write: Tick,
+    /// In a box, because few connections need it at a time.
+    pace: Option<Box<Pace>>,
     lifetime: Tick,
     /// When the connection is closed in answer to the end of what the peer sent, even though a
     /// handler is still busy.
@@ -33,11 +34,29 @@ pub(super) struct Deadlines {
 /// What happened on a connection since the last check, as marks that cost nothing to set.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Bytes arrived, or the peer accepted some after a write was blocked.
+    /// Bytes arrived, or the peer took some while a write was blocked.
     pub(super) received: bool,
-    /// A message arrived.
-    pub(super) heard: bool,
+    /// Marks that are all set when a message arrives, and cleared one by one.
+    messages: u8,
 }
+
+impl Activity {
+    /// A message arrived, or may have arrived if the connection had not stopped reading.
+    #[inline]
+    pub(super) fn note_message(&mut self) {
+        self.messages = u8::MAX;
+    }
+
+    /// Whether a message left this mark since the last call.
+    pub(super) fn take_mark(&mut self, mark: u8) -> bool {
+        let is_marked = self.messages & mark != 0;
+        self.messages &= !mark;
+        is_marked
+    }
+}
+
+/// The mark in [`Activity::messages`] for the idle timeout.
+const FOR_IDLE: u8 = 1;
 
 /// What to do about a deadline that passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +67,12 @@ pub(super) enum Due {
     NoPong,
     /// The peer has sent no message for too long.
     Idle,
-    /// A blocked write has not progressed in time.
+    /// The peer has taken nothing in time of a write that is blocked.
     Stuck,
+    /// The peer takes too little of what is sent.
+    TooSlow,
+    /// The peer does not finish a message in time, or sends too little of it.
+    Unfinished,
     /// The connection has reached its maximum lifetime.
     Lifetime,
     /// A handler has delayed the answer to the end of what the peer sent for too long.
@@ -58,9 +81,9 @@ pub(super) enum Due {
     NotClosed,
 }
 
-/// How often silence is checked within an idle timeout. The connection is closed at most one
-/// such interval late.
-const LOOKS: u8 = 4;
+/// How often a peer is looked at within the time in which it must do something. What it missed
+/// is noticed at most one such interval late.
+pub(super) const LOOKS: u8 = 4;
 
 impl Deadlines {
     pub(super) fn new(now: Now, settings: &Settings) -> Self {
@@ -69,7 +92,7 @@ impl Deadlines {
             pong: Tick::NEVER,
             idle: now.after(settings.idle_timeout.map(look)),
             quiet: 0,
-            write: Tick::NEVER,
+            pace: None,
             lifetime: now.after(settings.max_lifetime),
             answer: Tick::NEVER,
             close: Tick::NEVER,
@@ -93,6 +116,9 @@ impl Deadlines {
     /// Clears the deadlines that watch the peer, because nothing more is expected from it.
     pub(super) fn stop_listening(&mut self) {
         (self.ping, self.pong, self.idle) = (Tick::NEVER, Tick::NEVER, Tick::NEVER);
+        if let Some(pace) = &mut self.pace {
+            pace.stop_watching_message();
+        }
         self.changed = true;
     }
 
@@ -105,7 +131,8 @@ impl Deadlines {
     /// Clears all deadlines.
     pub(super) fn stop(&mut self) {
         self.stop_listening();
-        (self.write, self.lifetime) = (Tick::NEVER, Tick::NEVER);
+        self.pace = None;
+        self.lifetime = Tick::NEVER;
         (self.answer, self.close) = (Tick::NEVER, Tick::NEVER);
     }
 
@@ -116,30 +143,66 @@ impl Deadlines {
             return None;
         }
         let peer = self.ping.min(self.pong).min(self.idle);
-        let next = peer.min(self.write).min(self.lifetime).min(self.answer).min(self.close);
+        let pace = self.pace.as_ref().map_or(Tick::NEVER, |pace| pace.next());
+        let next = peer.min(pace).min(self.lifetime).min(self.answer).min(self.close);
         (std::mem::replace(&mut self.armed, next) != next).then_some(next)
     }
 
-    /// Whether a write is blocked and its deadline runs.
+    /// Whether a write is blocked and its deadlines run.
     #[inline]
     pub(super) fn is_blocked(&self) -> bool {
-        self.write.is_set()
+        self.pace.as_ref().is_some_and(|pace| pace.is_blocked())
     }
 
-    /// Starts the deadline of a blocked write over, or, with `None`, clears it. While the
-    /// connection closes, the deadline of the closing handshake covers writes too.
-    pub(super) fn set_blocked(&mut self, now: Option<Now>, settings: &Settings) {
+    /// A write is blocked now, after so many bytes were written. While the connection closes, the
+    /// deadline of the closing handshake covers writes too.
+    pub(super) fn block(
+        &mut self,
+        now: Now,
+        written: usize,
+        on_its_way: u64,
+        activity: &mut Activity,
+        settings: &Settings,
+    ) {
         if !self.close.is_set() {
-            let write_timeout = Some(settings.write_timeout);
-            self.write = now.map_or(Tick::NEVER, |now| now.after(write_timeout));
+            self.pace().block(now, written, on_its_way, activity, settings);
             self.changed = true;
         }
+    }
+
+    /// No write is blocked any more, after so many bytes were written.
+    pub(super) fn unblock(&mut self, written: usize, on_its_way: u64, activity: &mut Activity) {
+        self.pace().unblock(written, on_its_way, activity);
+        self.changed = true;
+        self.forget_pace();
+    }
+
+    fn pace(&mut self) -> &mut Pace {
+        self.pace.get_or_insert_with(|| Box::new(Pace::new()))
+    }
+
+    /// Gives up what watches the peer's pace, if nothing is to be watched any more.
+    fn forget_pace(&mut self) {
+        self.pace.take_if(|pace| !pace.is_blocked() && !pace.watches_message());
+    }
+
+    /// Whether the deadlines of an unfinished message run.
+    #[inline]
+    pub(super) fn watches_message(&self) -> bool {
+        self.pace.as_ref().is_some_and(|pace| pace.watches_message())
+    }
+
+    /// Starts the deadlines of an unfinished message, of which so many bytes are held.
+    pub(super) fn watch_message(&mut self, now: Now, held: usize, settings: &Settings) {
+        self.pace().watch_message(now, held, settings);
+        self.changed = true;
     }
 
     /// Returns one deadline that has passed; to be called until it returns `None`.
     pub(super) fn pass(
         &mut self,
         now: Now,
+        progress: &Progress,
         activity: &mut Activity,
         settings: &Settings,
     ) -> Option<Due> {
@@ -154,8 +217,11 @@ impl Deadlines {
             self.answer = Tick::NEVER;
             return Some(Due::NotAnswered);
         }
-        if self.write.has_come(tick) {
-            return Some(Due::Stuck);
+        if let Some(pace) = &mut self.pace {
+            if let due @ Some(_) = pace.pass(now, progress, activity, settings) {
+                return due;
+            }
+            self.forget_pace();
         }
         if self.lifetime.has_come(tick) {
             self.lifetime = Tick::NEVER;
@@ -168,7 +234,7 @@ impl Deadlines {
             }
         }
         if self.idle.has_come(tick) {
-            self.quiet = if std::mem::take(&mut activity.heard) { 0 } else { self.quiet + 1 };
+            self.quiet = if activity.take_mark(FOR_IDLE) { 0 } else { self.quiet + 1 };
             self.idle = now.after(settings.idle_timeout.map(look));
             if self.quiet >= LOOKS {
                 self.idle = Tick::NEVER;
@@ -188,7 +254,7 @@ impl Deadlines {
     }
 }
 
-/// The time between two checks for silence.
-fn look(idle_timeout: Duration) -> Duration {
-    idle_timeout / u32::from(LOOKS)
+/// The time between two looks within a timeout.
+pub(super) fn look(timeout: Duration) -> Duration {
+    timeout / u32::from(LOOKS)
 }

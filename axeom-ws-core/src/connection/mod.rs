@@ -6,6 +6,7 @@ mod driver;
 mod gone;
 #[cfg(all(test, loom))]
 mod loom_model;
+mod pace;
 mod task;
 mod turn;
 

@@ -10,26 +10,26 @@ use crate::runtime::Now;
 /// much as a small message.
 #[derive(Debug)]
 pub(super) struct Turn {
-    work: u32,
+    work: u16,
     /// How much work there is when the clock is looked at next, or the turn is over.
-    look_at: u32,
+    look_at: u16,
     /// How many events there are between two looks.
-    stride: u32,
-    /// When the clock was looked at first.
+    stride: u16,
+    /// When the clock was looked at first, once it was.
     began: Option<Now>,
 }
 
 /// The most work in a turn.
-const MOST_WORK: u32 = 512;
+const MOST_WORK: u16 = 512;
 /// How long a turn may take, in microseconds, as far as looks at the clock can tell.
 const MOST_MICROS: u64 = 1000;
-const READ_OR_WRITE: u32 = 32;
+const READ_OR_WRITE: u16 = 32;
 /// So many bytes of a message are a unit of work.
 const BYTES: usize = 512;
 /// The most events between two looks.
-const SELDOM: u32 = 16;
+const SELDOM: u16 = 16;
 /// A task that handles so few events before it waits need not look at the clock.
-const FEW: u32 = 2;
+const FEW: u16 = 2;
 
 impl Turn {
     pub(super) fn new() -> Self {
@@ -47,9 +47,9 @@ impl Turn {
     /// Counts an event with a payload of so many bytes.
     #[inline]
     pub(super) fn count_event(&mut self, bytes: usize) {
-        self.work += 1;
+        self.work = self.work.saturating_add(1);
         if bytes >= BYTES {
-            self.count_work(u32::try_from(bytes / BYTES).unwrap_or(u32::MAX));
+            self.count_work(u16::try_from(bytes / BYTES).unwrap_or(u16::MAX));
         }
     }
 
@@ -60,7 +60,7 @@ impl Turn {
 
     /// Counts work that is no reason to look at the clock sooner.
     #[inline]
-    fn count_work(&mut self, work: u32) {
+    fn count_work(&mut self, work: u16) {
         self.work = self.work.saturating_add(work);
         self.look_at = self.look_at.saturating_add(work).min(MOST_WORK);
     }
@@ -123,21 +123,21 @@ mod tests {
         for _ in 0..3 {
             let (events, looks) = events(turn, 0, 20);
             assert!((450..=520).contains(&events), "{events}");
-            assert!(looks <= events / SELDOM + 1, "{looks} looks");
+            assert!(looks <= events / u32::from(SELDOM) + 1, "{looks} looks");
         }
     }
 
     #[test]
     fn expensive_events_end_a_turn_by_their_time() {
         let turn = &mut Turn::new();
-        assert!(events(turn, 1000, 20).0 <= FEW + SELDOM);
+        assert!(events(turn, 1000, 20).0 <= u32::from(FEW + SELDOM));
         for _ in 0..3 {
             assert!(events(turn, 1000, 20).0 <= 2);
         }
-        assert!(events(turn, 100, 20).0 <= 10 + SELDOM + FEW);
+        assert!(events(turn, 100, 20).0 <= u32::from(10 + SELDOM + FEW));
         // Cheap ones are soon looked at seldom again.
         events(turn, 0, 20);
-        assert!(events(turn, 0, 20).1 <= 512 / SELDOM + 1);
+        assert!(events(turn, 0, 20).1 <= u32::from(512 / SELDOM + 1));
     }
 
     #[test]

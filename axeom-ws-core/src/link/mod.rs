@@ -36,8 +36,6 @@ pub(crate) struct Link {
     state: Mutex<State>,
     /// Notified when waiting senders should try again.
     writable: Event,
-    /// Notified when the connection begins to end, if `State::is_watched`.
-    ending: Event,
     /// Present if permessage-deflate was negotiated.
     deflater: Option<Box<Deflater>>,
 }
@@ -49,8 +47,8 @@ struct State {
     /// Bytes that count as queued without being in `frames`: those that the task took and the
     /// transport has not accepted yet, and those that are being compressed.
     elsewhere: usize,
-    /// Whether anything listens to `ending`, which allocates when it is notified for nobody.
-    is_watched: bool,
+    /// Notified when the connection begins to end; made when somebody waits for that.
+    ending: Option<Arc<Event>>,
     /// Wakes the task. Code that has work for the task while it is not `AWAKE` takes this.
     waker: Option<Waker>,
 }
@@ -72,7 +70,7 @@ impl Link {
             frames: Frames::new(role),
             close_frame: None,
             elsewhere: 0,
-            is_watched: false,
+            ending: None,
             waker: None,
         };
         Self {
@@ -81,7 +79,6 @@ impl Link {
             flags: SharedFlags::new(),
             state: Mutex::new(state),
             writable: Event::new(),
-            ending: Event::new(),
             deflater,
         }
     }
@@ -111,14 +108,14 @@ impl Link {
         let changed = change(&mut lifecycle, frames);
         let after = lifecycle.phase;
         self.flags.enter(before, after);
-        let begins_to_end = state.is_watched && before == Phase::Open && after != Phase::Open;
+        let ending = if after == Phase::Open { None } else { state.ending.take() };
         // Payloads are dropped without the lock: what owns them may be the program's own type.
         let _unsent = after.is_gone().then(|| self.empty(&mut state));
         self.note_queued(&state);
         self.wake(state);
         self.notify_waiting();
-        if begins_to_end {
-            self.ending.notify(usize::MAX);
+        if let Some(ending) = ending {
+            ending.notify(usize::MAX);
         }
         changed
     }

@@ -144,14 +144,13 @@ impl Link {
 
     /// Waits until the connection begins to end.
     pub(crate) async fn ending(&self) {
-        let listener = self.ending.listen();
-        {
+        let listener = {
             let mut state = lock(&self.state);
             if self.flags().phase() != Phase::Open {
                 return;
             }
-            state.is_watched = true;
-        }
+            state.ending.get_or_insert_default().listen()
+        };
         listener.await;
     }
 

@@ -168,6 +168,12 @@ impl Inbound {
         self.message.as_ref().map_or(0, |message| message.payload.len())
     }
 
+    /// Whether a data message has begun and is not complete.
+    #[inline]
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.frame.is_some() || self.message.is_some()
+    }
+
     /// While a payload has at least 64 KiB still to come, this returns an empty buffer for its
     /// next bytes. Read into it, up to its capacity, and give it back with
     /// [`join_room`](Self::join_room) before any other call. In this way a large payload is not

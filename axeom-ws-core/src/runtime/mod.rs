@@ -2,6 +2,7 @@
 
 mod clock;
 mod peer;
+mod tcp;
 mod timer;
 mod transport;
 mod workers;
@@ -18,6 +19,7 @@ use std::{
 pub(crate) use self::clock::Time;
 pub(crate) use self::{
     clock::{Clock, within},
+    tcp::{limit_unsent, unacknowledged},
     timer::{Alarmed, Now, Tick, Timer, Timers},
     transport::BoxTransport,
 };

@@ -7,6 +7,7 @@ use std::{
 
 use bytes::BytesMut;
 use futures::io::{AsyncRead, AsyncWrite};
+use socket2::SockRef;
 
 /// A byte stream that a connection runs over, such as a TCP socket, a TLS stream, or a pipe in
 /// memory.
@@ -114,6 +115,14 @@ pub trait Transport: Send + Unpin + 'static {
     /// # Errors
     /// The connection is broken.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The TCP socket that carries the bytes, if there is one. It tells how much the peer has
+    /// taken, and bounds what the kernel holds; see
+    /// [`write_timeout`](crate::Options::write_timeout) and
+    /// [`unsent_limit`](crate::Options::unsent_limit). By default there is none.
+    fn socket(&self) -> Option<SockRef<'_>> {
+        None
+    }
 }
 
 /// A transport of any type. It costs one indirect call per system call.
@@ -167,6 +176,11 @@ pub trait EndSending<S>: 'static {
     /// # Errors
     /// The connection is broken.
     fn poll_end(stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The TCP socket of the stream, for [`Transport::socket`]. By default there is none.
+    fn socket(_: &S) -> Option<SockRef<'_>> {
+        None
+    }
 }
 
 /// Ends the sending direction with the stream's `poll_close`; the default of [`Io`].
@@ -239,5 +253,9 @@ where
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.pin().poll_flush(cx))?;
         E::poll_end(&mut self.stream, cx)
+    }
+
+    fn socket(&self) -> Option<SockRef<'_>> {
+        E::socket(&self.stream)
     }
 }

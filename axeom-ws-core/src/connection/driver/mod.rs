@@ -21,6 +21,7 @@ use self::{
 use super::{
     deadlines::{Activity, Deadlines, Due},
     gone::Gone,
+    pace::Progress,
     turn::Turn,
 };
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
     hub::{Member, Registration},
     link::Flags,
     protocol::{FrameQueue, Inbound, Role},
-    runtime::{BoxTransport, Timer},
+    runtime::{BoxTransport, Timer, limit_unsent, unacknowledged},
 };
 
 /// Reads, parses, writes and keeps the deadlines of one connection.
@@ -82,6 +83,9 @@ impl Driver {
         deflate: Option<DeflateParams>,
         timer: Timer<Member>,
     ) -> Self {
+        if let (Some(socket), Some(bytes)) = (transport.socket(), link.settings().unsent_limit) {
+            limit_unsent(&socket, bytes);
+        }
         let inbound = Inbound::new(Role::Server, link.settings().limits);
         Self {
             transport,
@@ -160,6 +164,10 @@ impl Driver {
 
     /// Checks the deadlines. Ready if one may have passed.
     fn keep_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // This deadline is not set for each message, but when the task waits for the rest of one.
+        if self.is_unfinished() && !self.deadlines.watches_message() {
+            self.watch_message();
+        }
         if let Some(next) = self.deadlines.rearm() {
             self.timer.set(next);
         }
@@ -169,10 +177,25 @@ impl Driver {
             return Poll::Pending;
         }
         let now = self.timer.now();
-        while let Some(due) = self.deadlines.pass(now, &mut self.activity, self.link.settings()) {
-            self.deadline_passed(due);
+        let progress = Progress {
+            on_its_way: if self.deadlines.is_blocked() { self.on_its_way() } else { 0 },
+            unfinished: self.is_unfinished().then(|| self.held()),
+        };
+        loop {
+            let settings = self.link.settings();
+            match self.deadlines.pass(now, &progress, &mut self.activity, settings) {
+                Some(due) => self.deadline_passed(due),
+                None => break,
+            }
         }
         Poll::Ready(())
+    }
+
+    #[cold]
+    fn watch_message(&mut self) {
+        if self.closing == Closing::NotYet && self.end.is_none() {
+            self.deadlines.watch_message(self.timer.now(), self.held(), self.link.settings());
+        }
     }
 
     fn deadline_passed(&mut self, due: Due) {
@@ -185,6 +208,10 @@ impl Driver {
             Due::NotAnswered => self.begin_close(self.link.flags().phase()),
             Due::NoPong => self.lose(ConnectionError::PongTimeout),
             Due::Stuck => self.lose(ConnectionError::WriteTimeout),
+            Due::TooSlow => self.lose(ConnectionError::TooSlow),
+            Due::Unfinished => {
+                self.link.close(CloseFrame::new(CloseCode::POLICY_VIOLATION, "message too slow"));
+            }
             Due::NotClosed => self.give_up_closing(),
         }
     }
@@ -275,7 +302,8 @@ impl Driver {
                     Poll::Ready(Ok(n @ 1..)) => {
                         self.unflushed = true;
                         frames.advance(n);
-                        self.account(n, false);
+                        // A peer that is behind is so until it has taken everything.
+                        self.account(n, self.deadlines.is_blocked());
                     }
                     Poll::Ready(Ok(0)) => {
                         return self.fail_writing(io::ErrorKind::WriteZero.into());
@@ -334,13 +362,26 @@ impl Driver {
         Poll::Ready(())
     }
 
+    #[cold]
+    fn note_pace(&mut self, written: usize, blocked: bool) {
+        let (on_its_way, activity) = (self.on_its_way(), &mut self.activity);
+        if blocked {
+            let (now, settings) = (self.timer.now(), self.link.settings());
+            self.deadlines.block(now, written, on_its_way, activity, settings);
+        } else {
+            self.deadlines.unblock(written, on_its_way, activity);
+        }
+    }
+
+    /// How many bytes were written that the peer has not taken, as far as the transport can tell.
+    fn on_its_way(&self) -> u64 {
+        self.transport.socket().and_then(|socket| unacknowledged(&socket)).unwrap_or(0)
+    }
+
     /// Notes that the transport accepted `written` bytes, and whether it accepts more.
     fn account(&mut self, written: usize, blocked: bool) {
-        // There is room again, so the peer has read something and is alive.
-        self.activity.received |= written > 0 && self.deadlines.is_blocked();
-        if blocked != self.deadlines.is_blocked() || (blocked && written > 0) {
-            let now = blocked.then(|| self.timer.now());
-            self.deadlines.set_blocked(now, self.link.settings());
+        if blocked || self.deadlines.is_blocked() {
+            self.note_pace(written, blocked);
         }
         let relieved = self.link.written(written, blocked);
         self.drains = self.drains.saturating_add(u16::from(relieved));

@@ -9,8 +9,8 @@ use std::{
 
 use super::{Closing, Driver, Purpose};
 use crate::{
-    close::CloseFrame, connection::deadlines::Activity, event::Event, link::Flags,
-    protocol::Parsed, runtime::BoxTransport, telemetry, violation::Violation,
+    close::CloseFrame, event::Event, link::Flags, protocol::Parsed, runtime::BoxTransport,
+    telemetry, violation::Violation,
 };
 
 /// Events that were parsed while a handler was busy.
@@ -60,7 +60,7 @@ impl Driver {
         if self.ahead.is_none() {
             if let Some((size, message)) = self.inbound.plain(self.input.bytes()) {
                 self.input.consume(size);
-                self.activity.heard = true;
+                self.activity.note_message();
                 telemetry::received(message.len());
                 self.turn.count_event(message.len());
                 return Some(Event::Message(message));
@@ -112,7 +112,8 @@ impl Driver {
         {
             // The connection stops reading until the handler is done, so the peer's silence
             // must not count against it.
-            self.activity = Activity { received: true, heard: true };
+            self.activity.received = true;
+            self.activity.note_message();
             return Poll::Pending;
         }
         ready!(self.poll_turn_for_io(cx));
@@ -204,6 +205,17 @@ impl Driver {
         }
     }
 
+    /// Whether there is a part of a message or frame.
+    #[inline]
+    pub(super) fn is_unfinished(&self) -> bool {
+        !self.input.is_empty() || self.inbound.is_unfinished()
+    }
+
+    /// How much of it there is.
+    pub(super) fn held(&self) -> usize {
+        self.inbound.held() + self.input.len()
+    }
+
     /// Ends the receiving direction. From here on, input is read only to be discarded.
     pub(super) fn set_end(&mut self, end: End) {
         self.input = Input::default();
@@ -228,7 +240,7 @@ impl Driver {
         match parsed {
             Parsed::Event(Event::Ping(payload)) => self.link.pong(payload.clone()),
             Parsed::Event(Event::Message(_)) | Parsed::Compressed { .. } => {
-                self.activity.heard = true;
+                self.activity.note_message();
             }
             Parsed::Event(_) => {}
         }
@@ -272,8 +284,12 @@ impl Input {
         self.0.as_mut().map_or(&mut [], |buffer| &mut buffer.bytes[buffer.start..buffer.end])
     }
 
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |buffer| buffer.end - buffer.start)
+    }
+
     fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(|buffer| buffer.start == buffer.end)
+        self.len() == 0
     }
 
     pub(crate) fn consume(&mut self, n: usize) {
