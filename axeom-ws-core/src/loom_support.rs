@@ -138,7 +138,7 @@ impl Time for Standstill {
 
 /// The link of a new connection on the server side.
 pub(crate) fn link(options: &Options) -> Link {
-    Link::new(Role::Server, options.resolve().unwrap(), None)
+    Link::new(Role::Server, Arc::new(options.resolve().unwrap()), None)
 }
 
 /// A connection that is registered among those of an app.

@@ -120,13 +120,16 @@ pub(super) type Fallback =
 pub(super) struct DeclaredRoute {
     pub(super) path: String,
     pub(super) options: Options,
+    pub(super) topics: String,
     pub(super) protocols: Vec<String>,
     pub(super) endpoint: Arc<dyn RouteEndpoint>,
 }
 
 impl DeclaredRoute {
-    pub(super) fn with_defaults(mut self, options: &Options) -> Self {
+    /// The route inside a scope with these options and this prefix of topics.
+    pub(super) fn inside(mut self, options: &Options, topics: &str) -> Self {
         self.options = self.options.or(options);
+        self.topics.insert_str(0, topics);
         self
     }
 }
@@ -140,14 +143,16 @@ struct ServedRoute {
 
 impl ServedRoute {
     fn new(route: DeclaredRoute) -> Result<Self, AppError> {
-        let DeclaredRoute { path, options, protocols, endpoint } = route;
-        let settings =
-            options.resolve().map_err(|source| AppError::Option { path: path.clone(), source })?;
+        let DeclaredRoute { path, options, topics, protocols, endpoint } = route;
+        let settings = options
+            .resolve()
+            .map_err(|source| AppError::Option { path: path.clone(), source })?
+            .with_topics(topics);
         let is_token = |own: &String| !own.is_empty() && own.bytes().all(is_token_byte);
         if let Some(protocol) = protocols.into_iter().find(|own| !is_token(own)) {
             return Err(AppError::Protocol { path, protocol });
         }
-        Ok(Self { settings, endpoint, path: path.into() })
+        Ok(Self { settings: Arc::new(settings), endpoint, path: path.into() })
     }
 }
 

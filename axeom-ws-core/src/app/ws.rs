@@ -143,7 +143,8 @@ impl<D> Ws<D> {
     /// is subscribed already, or is closed. Names are compared exactly, without wildcards.
     ///
     /// All routes and groups of an app share one namespace of topics. If the peer chooses the name,
-    /// put a prefix such as `room/` before it, so that the peer cannot reach other topics.
+    /// give the route [a prefix](crate::Route::topics), or put one such as `room/` before the name
+    /// here and wherever it is used, so that the peer cannot reach other topics.
     pub fn subscribe(&self, topic: impl AsRef<str>) -> bool {
         self.0.member.subscribe(topic.as_ref())
     }
@@ -158,7 +159,8 @@ impl<D> Ws<D> {
         self.0.member.is_subscribed(topic.as_ref())
     }
 
-    /// The topics this connection is subscribed to, in no particular order.
+    /// The topics this connection is subscribed to, in no particular order, without the
+    /// [prefix](crate::Route::topics) of its route.
     pub fn subscriptions(&self) -> Vec<String> {
         self.0.member.topics()
     }
@@ -167,7 +169,9 @@ impl<D> Ws<D> {
     /// how many. This never waits: a subscriber whose send limit the message would exceed misses
     /// it, or is closed if [`close_on_full`](crate::Options::close_on_full) is set.
     ///
-    /// This connection need not be subscribed, and may be closed.
+    /// This connection need not be subscribed, and may be closed. The name is one of those that
+    /// [`subscribe`](Self::subscribe) has, in the namespace that the whole app shares: a name that
+    /// the peer chooses needs the same prefix.
     pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.member.publish(topic.as_ref(), &message.into())
     }

@@ -163,8 +163,9 @@ impl Subscriptions {
         lock(&self.0).as_ref().is_some_and(|own| own.contains_key(topic))
     }
 
-    pub(super) fn names(&self) -> Vec<String> {
+    /// The names without their first `prefix` bytes, which are the same for all.
+    pub(super) fn names(&self, prefix: usize) -> Vec<String> {
         let own = lock(&self.0);
-        own.iter().flat_map(|own| own.keys()).map(|name| name.to_string()).collect()
+        own.iter().flat_map(|own| own.keys()).map(|name| name[prefix..].to_owned()).collect()
     }
 }
