@@ -58,9 +58,17 @@ impl<D> Ws<D> {
     }
 
     /// Queues a message. While the connection is under backpressure, or the message would exceed
-    /// the send limit, this waits until the peer has taken enough of the queue.
+    /// the send limit, this waits until the peer has taken enough of the queue. An empty queue takes
+    /// one message of any size.
     ///
-    /// Cancel safe: a future that is dropped before it completes has queued nothing.
+    /// Sends that wait are served one after another, in the order in which they were first polled,
+    /// and a later one waits behind them even if its message would fit. So a large message does not
+    /// starve behind small ones. [`try_send`](Self::try_send) and published messages wait for
+    /// nobody, and may go first.
+    ///
+    /// Cancel safe: a future that is dropped before it completes has queued nothing, and its turn
+    /// passes on. One that is kept without being polled keeps its turn, and all sends behind it
+    /// waiting.
     ///
     /// # Errors
     /// The connection is closed, or closes while this waits.
@@ -71,8 +79,8 @@ impl<D> Ws<D> {
         Sending::new(self.link(), message.into())
     }
 
-    /// Queues a message without waiting, up to the send limit. An empty queue takes one message of
-    /// any size.
+    /// Queues a message without waiting, up to the send limit in bytes. An empty queue takes one
+    /// message of any size. This may overtake a [`send`](Self::send) that waits.
     ///
     /// # Errors
     /// [`Full`](TrySendError::Full) if the message would exceed the send limit, in which case
@@ -87,7 +95,8 @@ impl<D> Ws<D> {
         })
     }
 
-    /// Waits until the connection is not under backpressure.
+    /// Waits until the connection is not under backpressure, without taking a turn among the
+    /// [`send`](Self::send)s that wait.
     ///
     /// Cancel safe: nothing is lost when the future is dropped.
     ///
