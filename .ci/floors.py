@@ -30,7 +30,7 @@ FLOORS = [
     "close json",
     "message",
     "utf8",
-    "sync",
+    "sync shrink",
 ]
 MOST_LINES = 500
 SRC = "axeom-ws-core/src/"

@@ -26,6 +26,7 @@ mod origin;
 pub mod protocol;
 mod runtime;
 mod server;
+mod shrink;
 mod sync;
 mod telemetry;
 mod utf8;

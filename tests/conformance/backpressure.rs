@@ -558,6 +558,7 @@ async fn publish_closes_on_full<R: TestRuntime>() {
     until(|| slow.service.handle().subscriber_count("topic") == 2).await;
     let took = outrun(&slow.service, &slow.ws, &mut fast).await;
     assert!(slow.ws.is_closed());
+    assert_eq!(slow.ws.missed(), 1);
     slow.expect(took).await;
     assert_eq!(slow.raw.close_code().await, 1013);
     assert_eq!(slow.events.next().await, "close 1013");
@@ -572,12 +573,20 @@ async fn a_slow_subscriber_delays_nobody_and_misses_by_its_own_limit<R: TestRunt
     fast.upgrade("/fast").await;
     until(|| slow.service.handle().subscriber_count("topic") == 2).await;
     let took = outrun(&slow.service, &slow.ws, &mut fast).await;
+    assert_eq!(slow.ws.missed(), u64::from(200 - took));
     // It has all that it did not miss, and is served again.
     slow.expect(took).await;
     assert_eq!(slow.events.next().await, "drain");
     assert_eq!(slow.service.handle().publish("topic", "back"), 2);
     assert_eq!(slow.raw.frame().await, Frame::text("back"));
     assert_eq!(fast.frame().await, Frame::text("back"));
+    assert_eq!(slow.ws.missed(), u64::from(200 - took));
+    // The count is there to the end, and what fails otherwise is not in it.
+    slow.ws.close(1000, "");
+    assert!(slow.ws.try_send("late").is_err());
+    slow.raw.send(frame::close(1000)).await;
+    assert_eq!(slow.events.next().await, "close 1000");
+    assert_eq!(slow.ws.missed(), u64::from(200 - took));
 }
 
 /// A waker that wakes nobody, and shows who holds on to it.

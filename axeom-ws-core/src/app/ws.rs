@@ -190,6 +190,33 @@ impl<D> Ws<D> {
         self.0.member.publish_to_all(topic.as_ref(), &message.into())
     }
 
+    /// How many published messages this connection has missed so far, because each would have
+    /// exceeded its send limit. It counts all topics since the connection opened, can be read in
+    /// `close` too, and never falls.
+    ///
+    /// Each of them is also logged at the debug level, with the target `axeom_ws::missed` and the
+    /// fields `connection`, `topic` (its full name) and `size` (of the payload, in bytes).
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::App;
+    ///
+    /// let app = App::new().ws("/prices", |route| {
+    ///     route
+    ///         .open(async |ws| { ws.subscribe("prices"); })
+    ///         // The client has caught up. If it missed something, it has to ask again.
+    ///         .drain(async |ws| {
+    ///             if ws.missed() > 0 {
+    ///                 let _ = ws.send("you missed some prices").await;
+    ///             }
+    ///         })
+    /// });
+    /// # let _ = app;
+    /// ```
+    pub fn missed(&self) -> u64 {
+        self.0.member.missed()
+    }
+
     /// The values of the context. The context derefs to the newest of them.
     pub fn data(&self) -> &D {
         &self.0.data

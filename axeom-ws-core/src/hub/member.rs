@@ -1,4 +1,10 @@
-use std::{borrow::Cow, fmt, net::IpAddr, ops::Deref, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    net::IpAddr,
+    ops::Deref,
+    sync::{Arc, atomic::AtomicU32},
+};
 
 use super::{Connections, topics::Subscriptions};
 use crate::{link::Link, message::SendMessage, runtime::Alarmed, telemetry};
@@ -45,6 +51,11 @@ impl Member {
         self.subscriptions.names(self.link.settings().topics.len())
     }
 
+    /// How many messages of its topics the connection missed.
+    pub(crate) fn missed(&self) -> u64 {
+        self.subscriptions.missed()
+    }
+
     /// Queues a message for all subscribers of a topic except this one. Returns how many took it.
     pub(crate) fn publish(&self, topic: &str, message: &SendMessage) -> usize {
         self.connections.topics.publish(&self.full(topic), message, Some(self))
@@ -59,6 +70,10 @@ impl Member {
 impl Alarmed for Member {
     fn deadline_passed(&self) {
         self.link.deadline_passed();
+    }
+
+    fn timer_place(&self) -> &AtomicU32 {
+        self.link.timer_place()
     }
 }
 

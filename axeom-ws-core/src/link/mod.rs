@@ -8,7 +8,11 @@ mod traffic;
 mod waiting;
 mod wakers;
 
-use std::{fmt, sync::Arc, task::Waker};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU32},
+    task::Waker,
+};
 
 pub use self::id::ConnectionId;
 pub(crate) use self::{flags::Flags, lifecycle::Phase, waiting::Sending, wakers::Wakers};
@@ -33,6 +37,9 @@ pub(crate) struct Link {
     id: ConnectionId,
     settings: Arc<Settings>,
     flags: SharedFlags,
+    /// For the [`Timers`](crate::runtime::Timers) of the server. It is here because it fits into the
+    /// gap behind the flags.
+    timer_place: AtomicU32,
     state: Mutex<State>,
     /// Present if permessage-deflate was negotiated.
     deflater: Option<Box<Deflater>>,
@@ -70,6 +77,7 @@ impl Link {
             id: ConnectionId::next(),
             settings,
             flags: SharedFlags::new(),
+            timer_place: AtomicU32::new(0),
             state: Mutex::new(state),
             deflater,
         }
@@ -81,6 +89,10 @@ impl Link {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(crate) fn timer_place(&self) -> &AtomicU32 {
+        &self.timer_place
     }
 
     /// What can be known about the connection without a lock.
