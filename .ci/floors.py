@@ -25,7 +25,7 @@ FLOORS = [
     "event",
     "error",
     "options",
-    "origin violation compression",
+    "origin violation compression contained",
     "telemetry",
     "close json",
     "message",

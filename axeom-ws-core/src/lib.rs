@@ -11,6 +11,7 @@ mod app;
 mod close;
 mod compression;
 mod connection;
+mod contained;
 mod error;
 mod event;
 pub mod handshake;

@@ -9,6 +9,7 @@ mod admission;
 mod backpressure;
 mod compression;
 mod context;
+mod dropping;
 mod embedding;
 mod failures;
 mod fallback;

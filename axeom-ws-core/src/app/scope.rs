@@ -8,7 +8,7 @@ use super::{
     route::{Endpoint, Route, Terms},
     service::{ContextAndEndpoint, DeclaredRoute},
 };
-use crate::options::Options;
+use crate::{contained::Contained, options::Options};
 
 /// What an app and a group have in common: the routes under a prefix, the context of routes that
 /// are added next, and the default options of the routes.
@@ -35,7 +35,7 @@ impl Scope<()> {
 impl<D: Clone + Send + Sync + 'static> Scope<D> {
     pub(super) fn decorate<T: Send + Sync + 'static>(self, value: T) -> Scope<With<T, D>> {
         let before = Arc::clone(&self.context);
-        self.with_context(Arc::new(Decorated { before, value: value.into() }))
+        self.with_context(Arc::new(Decorated { before, value: Arc::new(Contained::new(value)) }))
     }
 
     pub(super) fn derive<T, F, Fut>(self, derive: F) -> Scope<With<T, D>>

@@ -17,6 +17,7 @@ use super::{
     ws::Ws,
 };
 use crate::{
+    contained::{Contained, caught},
     error::AppError,
     handshake::{self, HeadLimits, Refusal, Upgrade, is_token_byte},
     hub::{AppHandle, Capacity, Connections},
@@ -44,7 +45,7 @@ use crate::{
 /// # assert!(app().is_ok());
 /// ```
 #[derive(Clone)]
-pub struct Service(Arc<Inner>);
+pub struct Service(Arc<Contained<Inner>>);
 
 struct Inner {
     router: Router<Arc<ServedRoute>>,
@@ -168,7 +169,7 @@ impl Service {
             Ok((route.path.to_string(), Arc::new(route)))
         });
         let router = Router::new(routes.collect::<Result<Vec<_>, _>>()?)?;
-        Ok(Self(Arc::new(Inner { router, fallback, connections, limits })))
+        Ok(Self(Arc::new(Contained::new(Inner { router, fallback, connections, limits }))))
     }
 
     /// Returns a handle to the app.
@@ -253,9 +254,10 @@ impl Service {
         let prepared = AssertUnwindSafe(route.endpoint.prepare(handshake)).catch_unwind().await;
         let prepared = match prepared {
             Ok(prepared) => prepared.map_err(|refused| refused.into_response(handshake))?,
-            Err(_) => {
+            Err(panic) => {
+                let panic = caught(panic);
                 let path = handshake.request.uri().path();
-                tracing::error!(path, "a derive, or the choice of a subprotocol, panicked");
+                tracing::error!(path, panic, "a derive, or the choice of a subprotocol, panicked");
                 return Err(Refusal::Failed.into_response());
             }
         };
@@ -300,8 +302,9 @@ impl Service {
             return refusal.into_response();
         }
         let answered = AssertUnwindSafe(async { fallback(request).await }).catch_unwind().await;
-        answered.unwrap_or_else(|_| {
-            tracing::error!("the fallback panicked");
+        answered.unwrap_or_else(|panic| {
+            let panic = caught(panic);
+            tracing::error!(panic, "the fallback panicked");
             Refusal::Failed.into_response()
         })
     }
