@@ -21,19 +21,24 @@ use crate::{
 /// No panic leaves it. Handlers' panics are caught where they are called; what any other would do, in
 /// a poll or when the future is dropped, depends on the runtime.
 #[pin_project(PinnedDrop)]
-pub(crate) struct Task<F> {
-    member: Arc<Member>,
-    /// Boxed, because most programs have no subscriber that enables it.
-    span: Option<Box<Span>>,
-    /// `None` once it is done.
-    #[pin]
-    future: Option<F>,
+pub(crate) struct Task<F>(#[pin] State<F>);
+
+#[pin_project(project = StateProjection)]
+enum State<F> {
+    Running {
+        member: Arc<Member>,
+        /// Boxed, because most programs have no subscriber that enables it.
+        span: Option<Box<Span>>,
+        #[pin]
+        future: F,
+    },
+    Done,
 }
 
 impl<F: Future<Output = ()>> Task<F> {
     pub(crate) fn new(member: Arc<Member>, span: Span, future: F) -> Self {
         let span = (!span.is_disabled()).then(|| Box::new(span));
-        Self { member, span, future: Some(future) }
+        Self(State::Running { member, span, future })
     }
 }
 
@@ -41,11 +46,11 @@ impl<F: Future<Output = ()>> Future for Task<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let link = this.member.link();
-        link.unpark();
-        let _entered = this.span.as_ref().map(|span| span.enter());
-        if let Some(future) = this.future.as_mut().as_pin_mut() {
+        let mut state = self.project().0;
+        if let StateProjection::Running { member, span, future } = state.as_mut().project() {
+            let link = member.link();
+            link.unpark();
+            let _entered = span.as_ref().map(|span| span.enter());
             if link.flags().phase() != Phase::Abandoned && poll_caught(future, cx).is_pending() {
                 let flags = link.flags();
                 if flags.phase() != Phase::Abandoned {
@@ -58,7 +63,7 @@ impl<F: Future<Output = ()>> Future for Task<F> {
                 }
             }
         }
-        contain(|| this.future.set(None));
+        state.end();
         Poll::Ready(())
     }
 }
@@ -66,11 +71,17 @@ impl<F: Future<Output = ()>> Future for Task<F> {
 #[pinned_drop]
 impl<F> PinnedDrop for Task<F> {
     fn drop(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        if this.future.is_some() {
-            let _entered = this.span.as_ref().map(|span| span.enter());
-            contain(|| this.future.set(None));
-        }
+        self.project().0.end();
+    }
+}
+
+impl<F> State<F> {
+    /// Drops the future, if that was not done before.
+    fn end(mut self: Pin<&mut Self>) {
+        let StateProjection::Running { span, .. } = self.as_mut().project() else { return };
+        let span = span.take();
+        let _entered = span.as_ref().map(|span| span.enter());
+        contain(|| self.set(Self::Done));
     }
 }
 
