@@ -25,12 +25,12 @@ FLOORS = [
     "event",
     "error",
     "options",
-    "origin violation compression",
+    "origin violation compression contained",
     "telemetry",
     "close json",
     "message",
     "utf8",
-    "sync",
+    "sync shrink",
 ]
 MOST_LINES = 500
 SRC = "axeom-ws-core/src/"

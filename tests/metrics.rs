@@ -28,7 +28,8 @@ on_every_runtime!(
     handshakes_are_counted_by_status,
     messages_and_bytes_are_counted_both_ways,
     backpressure_and_what_it_costs_are_counted,
-    closes_are_counted_by_code
+    closes_are_counted_by_code,
+    panics_are_counted_wherever_they_are_caught
 );
 
 /// All that was counted in this process, by name and labels.
@@ -312,4 +313,49 @@ async fn closes_are_counted_by_code<R: TestRuntime>() {
         ("4xxx", 3),
     ];
     assert_eq!(counting.of("closes"), labelled("code", &codes));
+}
+
+async fn panics_are_counted_wherever_they_are_caught<R: TestRuntime>() {
+    /// A session that panics when it is dropped.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a session panics");
+        }
+    }
+
+    struct Panics;
+
+    impl Handler for Panics {
+        type Session = Bomb;
+
+        fn session(&self, _: &Ws) -> Bomb {
+            Bomb
+        }
+
+        async fn close(
+            &self,
+            _: &mut Bomb,
+            _: Ws,
+            _: axeom_ws::CloseCode,
+            _: axeom_ws::Utf8Bytes,
+        ) -> Result<(), BoxError> {
+            panic!("a handler panics");
+        }
+    }
+
+    let counting = Counting::begin().await;
+    let app = App::new().ws("/", |route| route.handler(Panics)).group("/derive", |group| {
+        group.guard(async |_| panic!("a guard panics")).ws("/", |route| route)
+    });
+    let server = TestServer::start::<R, _>(app).await;
+    server.connect::<R>("/").await.close(1000, "").await;
+    until(|| counting.total("panics") == 2).await;
+    assert!(server.request::<R>("/derive", &[]).await.is_err());
+    assert_eq!(counting.total("panics"), 3);
+    assert_eq!(
+        counting.of("handshakes"),
+        [("status=101".to_owned(), 1), ("status=500".to_owned(), 1)]
+    );
 }

@@ -144,11 +144,13 @@ impl CloseFrame {
             tracing::warn!(code = %self.code, "this close code may not be sent; sending 1011");
             self.code = CloseCode::INTERNAL_ERROR;
         }
-        if self.reason.len() > MAX_REASON {
-            let mut end = MAX_REASON;
+        if !self.reason.is_empty() {
+            let mut end = self.reason.len().min(MAX_REASON);
             while !self.reason.is_char_boundary(end) {
                 end -= 1;
             }
+            // A copy, because the frame is kept until the connection is gone: the bytes may be part
+            // of something large, or be owned by a type of the program.
             self.reason = Utf8Bytes::from(&self.reason[..end]);
         }
         self

@@ -134,15 +134,11 @@ impl Time for Standstill {
     fn after(&self, _: Duration) -> BoxFuture<'static, ()> {
         Box::pin(pending())
     }
-
-    fn give_way(&self, cx: &mut Context<'_>) {
-        cx.waker().wake_by_ref();
-    }
 }
 
 /// The link of a new connection on the server side.
 pub(crate) fn link(options: &Options) -> Link {
-    Link::new(Role::Server, options.resolve().unwrap(), None)
+    Link::new(Role::Server, Arc::new(options.resolve().unwrap()), None)
 }
 
 /// A connection that is registered among those of an app.

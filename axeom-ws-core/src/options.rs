@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::{compression::Compression, origin::OriginPolicy};
 
@@ -257,7 +257,7 @@ impl Options {
     }
 
     /// The settings of a route, or what is wrong with them.
-    pub(crate) fn resolve(&self) -> Result<Arc<Settings>, InvalidOption> {
+    pub(crate) fn resolve(&self) -> Result<Settings, InvalidOption> {
         let limits = Limits::default();
         let high_water_mark = self.high_water_mark.unwrap_or(64 * 1024);
         let settings = Settings {
@@ -280,9 +280,10 @@ impl Options {
             max_lifetime: self.max_lifetime.flatten(),
             compression: self.compression.flatten(),
             origins: self.origins.clone().unwrap_or_default(),
+            topics: String::new(),
         };
         settings.check()?;
-        Ok(Arc::new(settings))
+        Ok(settings)
     }
 }
 
@@ -309,7 +310,7 @@ pub struct InvalidOption {
     pub rule: &'static str,
 }
 
-/// The complete options of one route.
+/// The complete options of one route, and its prefix of topics.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
@@ -328,9 +329,15 @@ pub(crate) struct Settings {
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) compression: Option<Compression>,
     pub(crate) origins: OriginPolicy,
+    /// What is put before the names of topics that handlers use. Usually empty.
+    pub(crate) topics: String,
 }
 
 impl Settings {
+    pub(crate) fn with_topics(self, topics: String) -> Self {
+        Self { topics, ..self }
+    }
+
     fn check(&self) -> Result<(), InvalidOption> {
         let wrong = |name, value: &dyn ToString, rule| {
             Err(InvalidOption { name, value: value.to_string(), rule })

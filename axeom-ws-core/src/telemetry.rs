@@ -9,6 +9,7 @@
 //! | `axeom_ws_messages_sent_total`, `axeom_ws_bytes_sent_total` | counter | |
 //! | `axeom_ws_backpressure_total` | counter | |
 //! | `axeom_ws_messages_dropped_total` | counter | |
+//! | `axeom_ws_panics_total` | counter | |
 //! | `axeom_ws_closes_total` | counter | `code`, `3xxx` and `4xxx` for those of apps |
 
 #[cfg(feature = "metrics")]
@@ -61,6 +62,10 @@ mod counted {
     pub(crate) fn dropped() {
         counter!("axeom_ws_messages_dropped_total").increment(1);
     }
+
+    pub(crate) fn panicked() {
+        counter!("axeom_ws_panics_total").increment(1);
+    }
 }
 
 #[cfg(not(feature = "metrics"))]
@@ -77,6 +82,7 @@ mod counted {
     pub(crate) fn sent(_: usize) {}
     pub(crate) fn backpressure() {}
     pub(crate) fn dropped() {}
+    pub(crate) fn panicked() {}
 }
 
 pub(crate) use counted::*;

@@ -32,6 +32,8 @@ on_every_runtime!(
     each_episode_ends_in_one_drain,
     congestion_lasts_until_the_low_water_mark,
     send_waits_and_keeps_the_order,
+    a_large_send_goes_before_the_small_ones_behind_it,
+    a_cancelled_send_passes_its_turn_on,
     everything_arrives_once_a_client_reads_again,
     ready_waits_for_the_low_water_mark,
     waiting_ends_with_the_connection,
@@ -336,6 +338,59 @@ async fn send_waits_and_keeps_the_order<R: TestRuntime>() {
     }
 }
 
+/// Begins to send, and waits: the sender has its place among those that wait, and goes on as a task.
+fn wait_to_send<R: TestRuntime>(ws: &Ws, message: Vec<u8>) {
+    let ws = ws.clone();
+    let mut sending = Box::pin(async move { ws.send(message).await.unwrap() });
+    assert!(poll_once(sending.as_mut()).is_pending(), "it overtakes those that wait");
+    R::default().spawn(sending);
+}
+
+async fn a_large_send_goes_before_the_small_ones_behind_it<R: TestRuntime>() {
+    let mut stalled = stalled::<R>(options()).await;
+    let ws = stalled.ws.clone();
+    // There is room for more, but none for a message that needs an empty queue.
+    for n in 0..5 {
+        assert_eq!(ws.try_send(message(n)), Ok(SendStatus::Sent));
+        settled(&ws, n).await;
+    }
+    let large = vec![7; 2 * LIMIT];
+    wait_to_send::<R>(&ws, large.clone());
+    for n in 6..40 {
+        wait_to_send::<R>(&ws, message(n));
+    }
+    // This one waits for nobody.
+    assert_eq!(ws.try_send(message(5)), Ok(SendStatus::Sent));
+    stalled.expect(6).await;
+    assert_eq!(stalled.raw.frame().await, Frame::new(BINARY, large));
+    for n in 6..40 {
+        assert_eq!(stalled.raw.frame().await, Frame::new(BINARY, message(n)));
+    }
+    emptied(&ws).await;
+    // Nobody waits any more, so nobody has to.
+    assert_eq!(poll_once(pin!(ws.send("free"))), Poll::Ready(Ok(())));
+    assert_eq!(stalled.raw.frame().await, Frame::text("free"));
+}
+
+async fn a_cancelled_send_passes_its_turn_on<R: TestRuntime>() {
+    let mut stalled = stalled::<R>(options()).await;
+    let ws = stalled.ws.clone();
+    assert_eq!(ws.try_send(message(0)), Ok(SendStatus::Sent));
+    settled(&ws, 0).await;
+    let mut large = Box::pin(ws.send(vec![7; 2 * LIMIT]));
+    assert!(poll_once(large.as_mut()).is_pending());
+    let mut second = Box::pin(ws.send(vec![8; 2 * LIMIT]));
+    assert!(poll_once(second.as_mut()).is_pending());
+    wait_to_send::<R>(&ws, message(1));
+    wait_to_send::<R>(&ws, message(2));
+    // One in between, then the first. The peer reads nothing meanwhile.
+    drop(second);
+    drop(large);
+    until(|| ws.buffered_amount() == 3 * FRAME - TAKEN).await;
+    stalled.expect(3).await;
+    emptied(&ws).await;
+}
+
 async fn everything_arrives_once_a_client_reads_again<R: TestRuntime>() {
     const MESSAGES: u32 = 1500;
     let (app, mut opened, mut events) = app(Options::new());
@@ -503,6 +558,7 @@ async fn publish_closes_on_full<R: TestRuntime>() {
     until(|| slow.service.handle().subscriber_count("topic") == 2).await;
     let took = outrun(&slow.service, &slow.ws, &mut fast).await;
     assert!(slow.ws.is_closed());
+    assert_eq!(slow.ws.missed(), 1);
     slow.expect(took).await;
     assert_eq!(slow.raw.close_code().await, 1013);
     assert_eq!(slow.events.next().await, "close 1013");
@@ -517,12 +573,20 @@ async fn a_slow_subscriber_delays_nobody_and_misses_by_its_own_limit<R: TestRunt
     fast.upgrade("/fast").await;
     until(|| slow.service.handle().subscriber_count("topic") == 2).await;
     let took = outrun(&slow.service, &slow.ws, &mut fast).await;
+    assert_eq!(slow.ws.missed(), u64::from(200 - took));
     // It has all that it did not miss, and is served again.
     slow.expect(took).await;
     assert_eq!(slow.events.next().await, "drain");
     assert_eq!(slow.service.handle().publish("topic", "back"), 2);
     assert_eq!(slow.raw.frame().await, Frame::text("back"));
     assert_eq!(fast.frame().await, Frame::text("back"));
+    assert_eq!(slow.ws.missed(), u64::from(200 - took));
+    // The count is there to the end, and what fails otherwise is not in it.
+    slow.ws.close(1000, "");
+    assert!(slow.ws.try_send("late").is_err());
+    slow.raw.send(frame::close(1000)).await;
+    assert_eq!(slow.events.next().await, "close 1000");
+    assert_eq!(slow.ws.missed(), u64::from(200 - took));
 }
 
 /// A waker that wakes nobody, and shows who holds on to it.

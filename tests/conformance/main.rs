@@ -10,6 +10,7 @@ mod backpressure;
 mod busy;
 mod compression;
 mod context;
+mod dropping;
 mod embedding;
 mod failures;
 mod fairness;

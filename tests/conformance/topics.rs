@@ -21,33 +21,33 @@ on_every_runtime!(
     subscriptions_end_with_the_connection,
     close_may_publish_and_is_no_member_any_more,
     what_one_task_publishes_arrives_in_its_order,
-    apps_do_not_share_topics
+    apps_do_not_share_topics,
+    routes_with_prefixes_do_not_hear_each_other,
+    prefixes_of_groups_come_before_those_inside
 );
 
 /// A route whose messages are commands, each answered.
 fn app() -> App {
-    App::new().ws("/:name", |route| {
-        route.message(async |ws: Ws, msg: Message| {
-            let words: Vec<_> = msg.as_text().unwrap().splitn(3, ' ').collect();
-            let answer = match words[..] {
-                ["sub", topic] => ws.subscribe(topic).to_string(),
-                ["unsub", topic] => ws.unsubscribe(topic).to_string(),
-                ["is", topic] => ws.is_subscribed(topic).to_string(),
-                ["all"] => {
-                    let mut all = ws.subscriptions();
-                    all.sort();
-                    all.join(",")
-                }
-                ["pub", topic, text] => ws.publish(topic, text).to_string(),
-                ["pub-all", topic, text] => ws.publish_to_all(topic, text).to_string(),
-                ["pub-binary", topic, text] => {
-                    ws.publish(topic, text.as_bytes().to_vec()).to_string()
-                }
-                _ => panic!("{words:?}"),
-            };
-            let _ = ws.send(answer).await;
-        })
-    })
+    App::new().ws("/:name", |route| route.message(command))
+}
+
+async fn command(ws: Ws, msg: Message) {
+    let words: Vec<_> = msg.as_text().unwrap().splitn(3, ' ').collect();
+    let answer = match words[..] {
+        ["sub", topic] => ws.subscribe(topic).to_string(),
+        ["unsub", topic] => ws.unsubscribe(topic).to_string(),
+        ["is", topic] => ws.is_subscribed(topic).to_string(),
+        ["all"] => {
+            let mut all = ws.subscriptions();
+            all.sort();
+            all.join(",")
+        }
+        ["pub", topic, text] => ws.publish(topic, text).to_string(),
+        ["pub-all", topic, text] => ws.publish_to_all(topic, text).to_string(),
+        ["pub-binary", topic, text] => ws.publish(topic, text.as_bytes().to_vec()).to_string(),
+        _ => panic!("{words:?}"),
+    };
+    let _ = ws.send(answer).await;
 }
 
 async fn ask<R: TestRuntime>(client: &mut Client<R>, command: &str) -> String {
@@ -237,4 +237,70 @@ async fn apps_do_not_share_topics<R: TestRuntime>() {
     let _members = members::<R>(&first, "news", 1).await;
     assert_eq!(second.handle.publish("news", "x"), 0);
     assert_eq!(second.handle.subscriber_count("news"), 0);
+}
+
+async fn routes_with_prefixes_do_not_hear_each_other<R: TestRuntime>() {
+    let app = App::new()
+        .ws("/chat", |route| route.topics("chat/").message(command))
+        .ws("/admin", |route| route.topics("admin/").message(command));
+    let server = TestServer::start::<R, _>(app).await;
+    let mut chat = server.connect::<R>("/chat").await;
+    let mut other = server.connect::<R>("/chat").await;
+    let mut admin = server.connect::<R>("/admin").await;
+    for client in [&mut chat, &mut other, &mut admin] {
+        assert_eq!(ask(client, "sub events").await, "true");
+        assert_eq!(ask(client, "sub events").await, "false");
+        assert_eq!(ask(client, "is events").await, "true");
+        assert_eq!(ask(client, "all").await, "events");
+    }
+    // Nor does the full name of another's topic reach it.
+    for name in ["admin/events", "/admin/events", "../admin/events"] {
+        assert_eq!(ask(&mut chat, &format!("sub {name}")).await, "true");
+        assert_eq!(ask(&mut chat, &format!("pub {name} forged")).await, "0");
+    }
+    assert_eq!(ask(&mut admin, "pub events secret").await, "0");
+    assert_eq!(ask(&mut admin, "pub-all events to-admins").await, "to-admins");
+    assert_eq!(admin.recv_text().await, "1");
+    assert_eq!(ask(&mut chat, "pub events to-the-chat").await, "1");
+    assert_eq!(server.handle.subscriber_count("events"), 0);
+    assert_eq!(server.handle.subscriber_count("chat/events"), 2);
+    assert_eq!(server.handle.publish("chat/events", "from outside"), 2);
+    assert_eq!(server.handle.publish("admin/events", "from above"), 1);
+    assert_eq!(admin.recv_text().await, "from above");
+    assert_eq!(chat.recv_text().await, "from outside");
+    assert_eq!(other.recv_text().await, "to-the-chat");
+    assert_eq!(other.recv_text().await, "from outside");
+    assert_eq!(ask(&mut chat, "unsub events").await, "true");
+    assert_eq!(ask(&mut chat, "is events").await, "false");
+    assert_eq!(server.handle.subscriber_count("chat/events"), 1);
+}
+
+async fn prefixes_of_groups_come_before_those_inside<R: TestRuntime>() {
+    let app = App::new().ws("/none", |route| route.message(command)).group("/a", |group| {
+        group
+            .ws("/before", |route| route.message(command))
+            .topics("replaced/")
+            .topics("a/")
+            .ws("/route", |route| route.topics("replaced/").topics("r/").message(command))
+            .group("/b", |group| {
+                group
+                    .topics("b/")
+                    .ws("/none", |route| route.message(command))
+                    .ws("/route", |route| route.message(command).topics("r/"))
+            })
+    });
+    let server = TestServer::start::<R, _>(app).await;
+    for (path, full) in [
+        ("/none", "x"),
+        ("/a/before", "a/x"),
+        ("/a/route", "a/r/x"),
+        ("/a/b/none", "a/b/x"),
+        ("/a/b/route", "a/b/r/x"),
+    ] {
+        let mut client = server.connect::<R>(path).await;
+        assert_eq!(ask(&mut client, "sub x").await, "true");
+        assert_eq!(ask(&mut client, "all").await, "x", "{path}");
+        assert_eq!(server.handle.publish(full, full), 1, "{path}");
+        assert_eq!(client.recv_text().await, full);
+    }
 }

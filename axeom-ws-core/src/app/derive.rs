@@ -10,6 +10,7 @@ use super::{
     layers::With,
     rejection::Rejection,
 };
+use crate::contained::Contained;
 
 pub(super) trait BuildContext<D>: Send + Sync {
     fn build<'a>(&'a self, handshake: &'a Arc<Handshake>) -> BoxFuture<'a, Result<D, Rejection>>;
@@ -25,7 +26,7 @@ impl BuildContext<()> for NoContext {
 
 pub(super) struct Decorated<T, D> {
     pub(super) before: Arc<dyn BuildContext<D>>,
-    pub(super) value: Arc<T>,
+    pub(super) value: Arc<Contained<T>>,
 }
 
 impl<T, D> BuildContext<With<T, D>> for Decorated<T, D>
@@ -65,7 +66,7 @@ where
             let before = self.before.build(handshake).await?;
             let context = Context::new(Arc::clone(handshake), before.clone());
             let value = (self.derive)(context).await?;
-            Ok(With::new(Arc::new(value), before))
+            Ok(With::new(Arc::new(Contained::new(value)), before))
         })
     }
 }

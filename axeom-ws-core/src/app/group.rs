@@ -85,6 +85,31 @@ impl<D: Clone + Send + Sync + 'static> Group<D> {
     pub fn options(self, options: Options) -> Self {
         Group(self.0.options(options))
     }
+
+    /// Puts `prefix` before every name of a topic that handlers in this group use, whether their
+    /// routes were added before or afterwards. The prefixes of inner groups and of routes follow it,
+    /// as their paths do. Default: none, and a second call replaces the first. See
+    /// [`Route::topics`].
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::App;
+    ///
+    /// let app = App::new().group("/shop", |group| {
+    ///     group
+    ///         .topics("shop/")
+    ///         // The topic `shop/prices`.
+    ///         .ws("/prices", |route| route.open(async |ws| { ws.subscribe("prices"); }))
+    ///         // The topic `shop/chat/lobby`.
+    ///         .ws("/chat", |route| {
+    ///             route.topics("chat/").open(async |ws| { ws.subscribe("lobby"); })
+    ///         })
+    /// });
+    /// assert_eq!(app.handle().subscriber_count("shop/chat/lobby"), 0);
+    /// ```
+    pub fn topics(self, prefix: impl Into<String>) -> Self {
+        Group(self.0.topics(prefix.into()))
+    }
 }
 
 impl<D> fmt::Debug for Group<D> {

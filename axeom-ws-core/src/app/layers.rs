@@ -1,17 +1,19 @@
 use std::{ops::Deref, sync::Arc};
 
+use crate::contained::Contained;
+
 /// The context `D` with one more value. [`App::decorate`](crate::App::decorate) and
 /// [`App::derive`](crate::App::derive) add one each.
 ///
 /// It derefs to the newest value. [`Get::get`] finds any value by its type.
 #[derive(Debug)]
 pub struct With<T, D> {
-    value: Arc<T>,
+    value: Arc<Contained<T>>,
     rest: D,
 }
 
 impl<T, D> With<T, D> {
-    pub(super) fn new(value: Arc<T>, rest: D) -> Self {
+    pub(super) fn new(value: Arc<Contained<T>>, rest: D) -> Self {
         Self { value, rest }
     }
 }

@@ -41,9 +41,23 @@ use crate::{
 /// ```
 pub struct Route<D, E = Handled<NoCallbacks>> {
     pub(super) endpoint: E,
-    pub(super) options: Options,
-    pub(super) protocols: Subprotocols<D>,
+    pub(super) terms: Terms<D>,
     data: PhantomData<fn() -> D>,
+}
+
+/// What a route says besides who handles its connections.
+pub(super) struct Terms<D> {
+    pub(super) options: Options,
+    /// What is put before the names of topics.
+    pub(super) topics: String,
+    pub(super) protocols: Subprotocols<D>,
+}
+
+impl<D> Default for Terms<D> {
+    fn default() -> Self {
+        let protocols = Subprotocols::default();
+        Self { options: Options::new(), topics: String::new(), protocols }
+    }
 }
 
 pub(super) struct Subprotocols<D> {
@@ -91,12 +105,12 @@ impl<D> Subprotocols<D> {
 
 impl<D> Route<D> {
     pub(super) fn new() -> Self {
-        Self::with(Handled(Callbacks::default()), Options::new(), Subprotocols::default())
+        Self::with(Handled(Callbacks::default()), Terms::default())
     }
 
     /// Handles connections with a [`Handler`], in place of the closures of this route.
     pub fn handler<H: Handler<D>>(self, handler: H) -> Route<D, Handled<H>> {
-        Route::with(Handled(handler), self.options, self.protocols)
+        Route::with(Handled(handler), self.terms)
     }
 
     /// Handles each connection with one function, which receives the events in a loop. See
@@ -123,18 +137,47 @@ impl<D> Route<D> {
         Fut: Future + Send,
         Fut::Output: Outcome,
     {
-        Route::with(SocketLoop(handler), self.options, self.protocols)
+        Route::with(SocketLoop(handler), self.terms)
     }
 }
 
 impl<D, E> Route<D, E> {
-    fn with(endpoint: E, options: Options, protocols: Subprotocols<D>) -> Self {
-        Self { endpoint, options, protocols, data: PhantomData }
+    fn with(endpoint: E, terms: Terms<D>) -> Self {
+        Self { endpoint, terms, data: PhantomData }
     }
 
     /// Sets options for this route. They take precedence over those of its app and groups.
     pub fn options(mut self, options: Options) -> Self {
-        self.options = options.or(&self.options);
+        self.terms.options = options.or(&self.terms.options);
+        self
+    }
+
+    /// Puts `prefix` before every name of a topic that the handlers of this route pass to their
+    /// [`Ws`], behind the prefixes of the groups around the route. Default: none, and a second call
+    /// replaces the first.
+    ///
+    /// All routes and groups of an app share one namespace of topics. With a prefix, a route has a
+    /// part of it to itself, so that a peer which chooses a name cannot reach the topics of others:
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::App;
+    ///
+    /// let app = App::new()
+    ///     .ws("/chat/:room", |route| {
+    ///         // The room `lobby` is the topic `chat/lobby`.
+    ///         route.topics("chat/").open(async |ws| { ws.subscribe(ws.param("room")); })
+    ///     })
+    ///     .ws("/admin", |route| route.open(async |ws| { ws.subscribe("admin/events"); }));
+    ///
+    /// // Outside of the route, its topics have their full names.
+    /// assert_eq!(app.handle().publish("chat/lobby", "the server restarts at noon"), 0);
+    /// ```
+    ///
+    /// A handler reaches all names that begin with its prefix. So no prefix should begin with
+    /// another one, unless its topics are meant for both: end each with a `/`.
+    pub fn topics(mut self, prefix: impl Into<String>) -> Self {
+        self.terms.topics = prefix.into();
         self
     }
 
@@ -143,7 +186,8 @@ impl<D, E> Route<D, E> {
     ///
     /// A subprotocol that is not a token (RFC 6455 §4.1) is an error when the app is built.
     pub fn protocols<P: Into<String>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.protocols.choice = Choice::Listed(protocols.into_iter().map(Into::into).collect());
+        self.terms.protocols.choice =
+            Choice::Listed(protocols.into_iter().map(Into::into).collect());
         self
     }
 
@@ -156,21 +200,24 @@ impl<D, E> Route<D, E> {
         mut self,
         select: impl Fn(&Context<D>, &[&str]) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.protocols.choice = Choice::Select(Box::new(select));
+        self.terms.protocols.choice = Choice::Select(Box::new(select));
         self
     }
 
     /// Refuses clients with 400 if no subprotocol is chosen. Default: such a client is accepted
     /// without one.
     pub fn require_protocol(mut self) -> Self {
-        self.protocols.required = true;
+        self.terms.protocols.required = true;
         self
     }
 }
 
 impl<D, E> fmt::Debug for Route<D, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Route").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Route")
+            .field("options", &self.terms.options)
+            .field("topics", &self.terms.topics)
+            .finish_non_exhaustive()
     }
 }
 
@@ -199,7 +246,7 @@ macro_rules! closure {
                 let Unset = $name;
                 let $name = handler;
                 let callbacks = Callbacks { $($field),+ };
-                Route::with(Handled(callbacks), self.options, self.protocols)
+                Route::with(Handled(callbacks), self.terms)
             }
         }
     };

@@ -1,10 +1,8 @@
 //! Runs the handlers of a connection from `open` to `close`.
 
 use std::{
-    any::Any,
     error::Error,
     future::Future,
-    mem,
     panic::{self, AssertUnwindSafe},
     pin::Pin,
     sync::Arc,
@@ -12,7 +10,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use pin_project::pin_project;
+use pin_project::{pin_project, pinned_drop};
 
 #[cfg(feature = "json")]
 use super::json::SendJsonError;
@@ -23,6 +21,7 @@ use super::{
 use crate::{
     close::CloseFrame,
     connection::Driver,
+    contained::{Contained, caught, contain},
     error::{Closed, ConnectionError, TrySendError},
     event::Event,
     link::Link,
@@ -46,15 +45,15 @@ where
 {
     let new_session = || handler(&endpoint).session(&ws);
     let mut session = match panic::catch_unwind(AssertUnwindSafe(new_session)) {
-        Ok(session) => Some(session),
+        Ok(session) => Contained::new(session),
         Err(panic) => {
-            failed(&mut driver, ws.link(), ConnectionError::Panic(panic_message(&*panic)));
-            None
+            failed(&mut driver, ws.link(), ConnectionError::Panic(caught(panic)));
+            Contained::none()
         }
     };
     async move {
         let handler = handler(&endpoint);
-        let Some(session) = &mut session else { return without_handlers(&mut driver).await };
+        let Some(session) = session.get_mut() else { return without_handlers(&mut driver).await };
 
         let open = Caught::call(|| handler.open(session, ws.clone()));
         if let Err(error) = beside(open, &mut driver).await {
@@ -148,7 +147,9 @@ pub(super) fn failed(driver: &mut Driver, link: &Link, error: ConnectionError) {
         let ConnectionError::Handler(error) = error else { return false };
         says_closed(&**error) && !link.flags().is_open()
     };
-    if !is_own_close(&error) {
+    if is_own_close(&error) {
+        contain(|| drop(error));
+    } else {
         driver.fail(error);
     }
 }
@@ -179,28 +180,51 @@ pub(super) fn log_close(frame: &CloseFrame) {
 /// Logs an error of a handler that runs too late for the `error` handler.
 pub(super) fn report(done: Result<(), ConnectionError>) {
     if let Err(error) = done {
-        let error: &dyn Error = &error;
-        tracing::error!(error, "the last handler of a connection failed");
+        let cause: &dyn Error = &error;
+        tracing::error!(error = cause, "the last handler of a connection failed");
+        contain(|| drop(error));
     }
 }
 
-/// The future of a handler. A panic, whether in the call or in a poll, becomes an error.
+/// The future of a handler. A panic becomes an error, whether in the call, in a poll, or when the
+/// future is dropped because it is done. If it is dropped before, a panic goes no further.
 ///
 /// This is not an `async fn`, because that would store the handler's arguments and future
 /// several times over for as long as the connection lives.
-#[pin_project(project = CaughtProjection)]
-pub(super) enum Caught<F> {
+#[pin_project(PinnedDrop)]
+pub(super) struct Caught<F>(#[pin] Handling<F>);
+
+#[pin_project(project = HandlingProjection)]
+enum Handling<F> {
     Running(#[pin] F),
-    /// The call itself panicked, so there is no future.
-    Panicked(String),
+    /// There is no future: the call itself panicked, with this message, or it is done.
+    Done(Option<Box<str>>),
+}
+
+#[pinned_drop]
+impl<F> PinnedDrop for Caught<F> {
+    #[inline]
+    fn drop(self: Pin<&mut Self>) {
+        let handling = self.project().0;
+        if matches!(*handling, Handling::Running(_)) {
+            handling.give_up();
+        }
+    }
+}
+
+impl<F> Handling<F> {
+    #[cold]
+    fn give_up(mut self: Pin<&mut Self>) {
+        contain(|| self.set(Self::Done(None)));
+    }
 }
 
 impl<F: Future<Output = HandlerResult>> Caught<F> {
     #[inline]
     pub(super) fn call(handler: impl FnOnce() -> F) -> Self {
         match panic::catch_unwind(AssertUnwindSafe(handler)) {
-            Ok(future) => Self::Running(future),
-            Err(panic) => Self::Panicked(panic_message(&*panic)),
+            Ok(future) => Self(Handling::Running(future)),
+            Err(panic) => Self(Handling::Done(Some(caught(panic).into()))),
         }
     }
 }
@@ -210,16 +234,27 @@ impl<F: Future<Output = HandlerResult>> Future for Caught<F> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let panicked = match self.project() {
-            CaughtProjection::Running(future) => {
-                match panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-                    Ok(polled) => return polled.map_err(ConnectionError::Handler),
-                    Err(panic) => panic_message(&*panic),
+        let mut handling = self.project().0;
+        let mut polled = Poll::Pending;
+        let ran = panic::catch_unwind(AssertUnwindSafe(|| match handling.as_mut().project() {
+            HandlingProjection::Running(future) => {
+                polled = future.poll(cx);
+                if polled.is_ready() {
+                    handling.set(Handling::Done(None));
                 }
+                None
             }
-            CaughtProjection::Panicked(message) => mem::take(message),
-        };
-        Poll::Ready(Err(ConnectionError::Panic(panicked)))
+            HandlingProjection::Done(panicked) => panicked.take(),
+        }));
+        match ran {
+            Ok(None) => polled.map_err(ConnectionError::Handler),
+            Ok(Some(panicked)) => Poll::Ready(Err(ConnectionError::Panic(panicked.into()))),
+            Err(panic) => {
+                handling.give_up();
+                contain(|| drop(polled));
+                Poll::Ready(Err(ConnectionError::Panic(caught(panic))))
+            }
+        }
     }
 }
 
@@ -248,9 +283,4 @@ impl<F: Future> Future for Beside<'_, F> {
         }
         polled
     }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }

@@ -5,10 +5,10 @@ use super::{
     derive::{BuildContext, Decorated, Derived, Guarded, NoContext},
     layers::With,
     rejection::Rejection,
-    route::{Endpoint, Route},
+    route::{Endpoint, Route, Terms},
     service::{ContextAndEndpoint, DeclaredRoute},
 };
-use crate::options::Options;
+use crate::{contained::Contained, options::Options};
 
 /// What an app and a group have in common: the routes under a prefix, the context of routes that
 /// are added next, and the default options of the routes.
@@ -17,6 +17,7 @@ pub(super) struct Scope<D> {
     prefix: String,
     routes: Vec<DeclaredRoute>,
     options: Options,
+    topics: String,
 }
 
 impl Scope<()> {
@@ -26,6 +27,7 @@ impl Scope<()> {
             prefix: String::new(),
             routes: Vec::new(),
             options: Options::new(),
+            topics: String::new(),
         }
     }
 }
@@ -33,7 +35,7 @@ impl Scope<()> {
 impl<D: Clone + Send + Sync + 'static> Scope<D> {
     pub(super) fn decorate<T: Send + Sync + 'static>(self, value: T) -> Scope<With<T, D>> {
         let before = Arc::clone(&self.context);
-        self.with_context(Arc::new(Decorated { before, value: value.into() }))
+        self.with_context(Arc::new(Decorated { before, value: Arc::new(Contained::new(value)) }))
     }
 
     pub(super) fn derive<T, F, Fut>(self, derive: F) -> Scope<With<T, D>>
@@ -56,12 +58,13 @@ impl<D: Clone + Send + Sync + 'static> Scope<D> {
     }
 
     pub(super) fn ws<E: Endpoint<D>>(mut self, path: &str, route: Route<D, E>) -> Self {
-        let Route { endpoint, options, protocols, .. } = route;
+        let Route { endpoint, terms: Terms { options, topics, protocols }, .. } = route;
         let listed = protocols.listed().to_vec();
         let context = Arc::clone(&self.context);
         self.routes.push(DeclaredRoute {
             path: join(&self.prefix, path),
             options,
+            topics,
             protocols: listed,
             endpoint: Arc::new(ContextAndEndpoint::new(context, protocols, endpoint)),
         });
@@ -75,6 +78,7 @@ impl<D: Clone + Send + Sync + 'static> Scope<D> {
             prefix: join(&self.prefix, prefix).trim_end_matches('/').to_owned(),
             routes: Vec::new(),
             options: Options::new(),
+            topics: String::new(),
         }
     }
 
@@ -89,17 +93,22 @@ impl<D: Clone + Send + Sync + 'static> Scope<D> {
         self
     }
 
+    pub(super) fn topics(mut self, prefix: String) -> Self {
+        self.topics = prefix;
+        self
+    }
+
     fn with_context<D2>(self, context: Arc<dyn BuildContext<D2>>) -> Scope<D2> {
-        let Self { prefix, routes, options, .. } = self;
-        Scope { context, prefix, routes, options }
+        let Self { prefix, routes, options, topics, .. } = self;
+        Scope { context, prefix, routes, options, topics }
     }
 }
 
 impl<D> Scope<D> {
-    /// The routes, with this scope's options as their defaults.
+    /// The routes, with this scope's options as their defaults and its topics around theirs.
     pub(super) fn into_routes(self) -> impl Iterator<Item = DeclaredRoute> {
-        let Self { routes, options, .. } = self;
-        routes.into_iter().map(move |route| route.with_defaults(&options))
+        let Self { routes, options, topics, .. } = self;
+        routes.into_iter().map(move |route| route.inside(&options, &topics))
     }
 
     pub(super) fn paths(&self) -> Vec<&str> {

@@ -17,6 +17,7 @@ use super::{
     ws::Ws,
 };
 use crate::{
+    contained::{Contained, caught},
     error::AppError,
     handshake::{self, HeadLimits, Refusal, Upgrade, is_token_byte},
     hub::{AppHandle, Capacity, Connections},
@@ -44,7 +45,7 @@ use crate::{
 /// # assert!(app().is_ok());
 /// ```
 #[derive(Clone)]
-pub struct Service(Arc<Inner>);
+pub struct Service(Arc<Contained<Inner>>);
 
 struct Inner {
     router: Router<Arc<ServedRoute>>,
@@ -120,13 +121,16 @@ pub(super) type Fallback =
 pub(super) struct DeclaredRoute {
     pub(super) path: String,
     pub(super) options: Options,
+    pub(super) topics: String,
     pub(super) protocols: Vec<String>,
     pub(super) endpoint: Arc<dyn RouteEndpoint>,
 }
 
 impl DeclaredRoute {
-    pub(super) fn with_defaults(mut self, options: &Options) -> Self {
+    /// The route inside a scope with these options and this prefix of topics.
+    pub(super) fn inside(mut self, options: &Options, topics: &str) -> Self {
         self.options = self.options.or(options);
+        self.topics.insert_str(0, topics);
         self
     }
 }
@@ -140,14 +144,16 @@ struct ServedRoute {
 
 impl ServedRoute {
     fn new(route: DeclaredRoute) -> Result<Self, AppError> {
-        let DeclaredRoute { path, options, protocols, endpoint } = route;
-        let settings =
-            options.resolve().map_err(|source| AppError::Option { path: path.clone(), source })?;
+        let DeclaredRoute { path, options, topics, protocols, endpoint } = route;
+        let settings = options
+            .resolve()
+            .map_err(|source| AppError::Option { path: path.clone(), source })?
+            .with_topics(topics);
         let is_token = |own: &String| !own.is_empty() && own.bytes().all(is_token_byte);
         if let Some(protocol) = protocols.into_iter().find(|own| !is_token(own)) {
             return Err(AppError::Protocol { path, protocol });
         }
-        Ok(Self { settings, endpoint, path: path.into() })
+        Ok(Self { settings: Arc::new(settings), endpoint, path: path.into() })
     }
 }
 
@@ -163,7 +169,7 @@ impl Service {
             Ok((route.path.to_string(), Arc::new(route)))
         });
         let router = Router::new(routes.collect::<Result<Vec<_>, _>>()?)?;
-        Ok(Self(Arc::new(Inner { router, fallback, connections, limits })))
+        Ok(Self(Arc::new(Contained::new(Inner { router, fallback, connections, limits }))))
     }
 
     /// Returns a handle to the app.
@@ -248,9 +254,10 @@ impl Service {
         let prepared = AssertUnwindSafe(route.endpoint.prepare(handshake)).catch_unwind().await;
         let prepared = match prepared {
             Ok(prepared) => prepared.map_err(|refused| refused.into_response(handshake))?,
-            Err(_) => {
+            Err(panic) => {
+                let panic = caught(panic);
                 let path = handshake.request.uri().path();
-                tracing::error!(path, "a derive, or the choice of a subprotocol, panicked");
+                tracing::error!(path, panic, "a derive, or the choice of a subprotocol, panicked");
                 return Err(Refusal::Failed.into_response());
             }
         };
@@ -295,8 +302,9 @@ impl Service {
             return refusal.into_response();
         }
         let answered = AssertUnwindSafe(async { fallback(request).await }).catch_unwind().await;
-        answered.unwrap_or_else(|_| {
-            tracing::error!("the fallback panicked");
+        answered.unwrap_or_else(|panic| {
+            let panic = caught(panic);
+            tracing::error!(panic, "the fallback panicked");
             Refusal::Failed.into_response()
         })
     }

@@ -58,9 +58,17 @@ impl<D> Ws<D> {
     }
 
     /// Queues a message. While the connection is under backpressure, or the message would exceed
-    /// the send limit, this waits until the peer has taken enough of the queue.
+    /// the send limit, this waits until the peer has taken enough of the queue. An empty queue takes
+    /// one message of any size.
     ///
-    /// Cancel safe: a future that is dropped before it completes has queued nothing.
+    /// Sends that wait are served one after another, in the order in which they were first polled,
+    /// and a later one waits behind them even if its message would fit. So a large message does not
+    /// starve behind small ones. [`try_send`](Self::try_send) and published messages wait for
+    /// nobody, and may go first.
+    ///
+    /// Cancel safe: a future that is dropped before it completes has queued nothing, and its turn
+    /// passes on. One that is kept without being polled keeps its turn, and all sends behind it
+    /// waiting.
     ///
     /// # Errors
     /// The connection is closed, or closes while this waits.
@@ -71,8 +79,8 @@ impl<D> Ws<D> {
         Sending::new(self.link(), message.into())
     }
 
-    /// Queues a message without waiting, up to the send limit. An empty queue takes one message of
-    /// any size.
+    /// Queues a message without waiting, up to the send limit in bytes. An empty queue takes one
+    /// message of any size. This may overtake a [`send`](Self::send) that waits.
     ///
     /// # Errors
     /// [`Full`](TrySendError::Full) if the message would exceed the send limit, in which case
@@ -87,7 +95,8 @@ impl<D> Ws<D> {
         })
     }
 
-    /// Waits until the connection is not under backpressure.
+    /// Waits until the connection is not under backpressure, without taking a turn among the
+    /// [`send`](Self::send)s that wait.
     ///
     /// Cancel safe: nothing is lost when the future is dropped.
     ///
@@ -174,7 +183,8 @@ impl<D> Ws<D> {
     /// is subscribed already, or is closed. Names are compared exactly, without wildcards.
     ///
     /// All routes and groups of an app share one namespace of topics. If the peer chooses the name,
-    /// put a prefix such as `room/` before it, so that the peer cannot reach other topics.
+    /// give the route [a prefix](crate::Route::topics), or put one such as `room/` before the name
+    /// here and wherever it is used, so that the peer cannot reach other topics.
     pub fn subscribe(&self, topic: impl AsRef<str>) -> bool {
         self.0.member.subscribe(topic.as_ref())
     }
@@ -189,7 +199,8 @@ impl<D> Ws<D> {
         self.0.member.is_subscribed(topic.as_ref())
     }
 
-    /// The topics this connection is subscribed to, in no particular order.
+    /// The topics this connection is subscribed to, in no particular order, without the
+    /// [prefix](crate::Route::topics) of its route.
     pub fn subscriptions(&self) -> Vec<String> {
         self.0.member.topics()
     }
@@ -198,7 +209,9 @@ impl<D> Ws<D> {
     /// how many. This never waits: a subscriber whose send limit the message would exceed misses
     /// it, or is closed if [`close_on_full`](crate::Options::close_on_full) is set.
     ///
-    /// This connection need not be subscribed, and may be closed.
+    /// This connection need not be subscribed, and may be closed. The name is one of those that
+    /// [`subscribe`](Self::subscribe) has, in the namespace that the whole app shares: a name that
+    /// the peer chooses needs the same prefix.
     pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.member.publish(topic.as_ref(), &message.into())
     }
@@ -206,6 +219,33 @@ impl<D> Ws<D> {
     /// Does what [`publish`](Self::publish) does, and includes this connection if it is subscribed.
     pub fn publish_to_all(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.member.publish_to_all(topic.as_ref(), &message.into())
+    }
+
+    /// How many published messages this connection has missed so far, because each would have
+    /// exceeded its send limit. It counts all topics since the connection opened, can be read in
+    /// `close` too, and never falls.
+    ///
+    /// Each of them is also logged at the debug level, with the target `axeom_ws::missed` and the
+    /// fields `connection`, `topic` (its full name) and `size` (of the payload, in bytes).
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::App;
+    ///
+    /// let app = App::new().ws("/prices", |route| {
+    ///     route
+    ///         .open(async |ws| { ws.subscribe("prices"); })
+    ///         // The client has caught up. If it missed something, it has to ask again.
+    ///         .drain(async |ws| {
+    ///             if ws.missed() > 0 {
+    ///                 let _ = ws.send("you missed some prices").await;
+    ///             }
+    ///         })
+    /// });
+    /// # let _ = app;
+    /// ```
+    pub fn missed(&self) -> u64 {
+        self.0.member.missed()
     }
 
     /// The values of the context. The context derefs to the newest of them.

@@ -148,6 +148,39 @@ fn a_wait_that_is_given_up_takes_nobodys_turn() {
 }
 
 #[test]
+fn the_turn_of_a_wait_that_is_given_up_passes_on() {
+    explore(3, || {
+        let mut task = Task::new(&tight());
+        try_send(task.link()).unwrap();
+        let first = waiting(&task, "1");
+        let second = waiting(&task, "2");
+        let third = waiting(&task, "3");
+        // The first may have been woken before it gives up, or not.
+        let giving_up = thread::spawn(move || drop(first));
+        let going_on = thread::spawn(move || block_on(futures::future::join(second, third)));
+        block_on(task.until(|task| task.wire.written() == 3 * FRAME));
+        giving_up.join().unwrap();
+        going_on.join().unwrap();
+        assert_eq!(task.wire.bytes()[FRAME..], *b"\x81\x012\x81\x013");
+        task.has_nothing_left();
+    });
+}
+
+#[test]
+fn who_waits_longer_is_served_first() {
+    explore(3, || {
+        let mut task = Task::new(&tight());
+        try_send(task.link()).unwrap();
+        let senders = [waiting(&task, "1"), waiting(&task, "2")];
+        let senders = senders.map(|sender| thread::spawn(move || block_on(sender)));
+        block_on(task.until(|task| task.wire.written() == 3 * FRAME));
+        join(senders);
+        assert_eq!(task.wire.bytes()[FRAME..], *b"\x81\x011\x81\x012");
+        task.has_nothing_left();
+    });
+}
+
+#[test]
 fn who_waits_to_be_ready_is_told() {
     explore(3, || {
         let mut task = Task::new(&tight());
@@ -320,6 +353,15 @@ fn join<const N: usize>(threads: [thread::JoinHandle<impl Sized>; N]) {
 
 fn try_send(link: &Link) -> Result<SendStatus, NotQueued> {
     link.try_send(&mut Outgoing::new(&message()))
+}
+
+/// A sender that waits for its turn already.
+fn waiting(task: &Task, text: &'static str) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let member = Arc::clone(task.member());
+    let mut sending =
+        Box::pin(async move { Sending::new(member.link(), text.into()).await.unwrap() });
+    assert!(block_on(poll_immediate(sending.as_mut())).is_none());
+    sending
 }
 
 fn send(link: &Link) -> Sending<'_> {

@@ -22,14 +22,17 @@ impl AppHandle {
         Self(connections)
     }
 
-    /// Queues a message for all subscribers of a topic, and returns for how many. This never waits:
-    /// a subscriber whose send limit the message would exceed misses it, or is closed if
-    /// [`close_on_full`](crate::Options::close_on_full) is set.
+    /// Queues a message for all subscribers of a topic, and returns for how many. All routes and
+    /// groups of the app share one namespace of topics, and the name is the full one: for a topic of
+    /// a route with [a prefix](crate::Route::topics), it begins with that.
+    ///
+    /// This never waits: a subscriber whose send limit the message would exceed misses it, or is
+    /// closed if [`close_on_full`](crate::Options::close_on_full) is set.
     pub fn publish(&self, topic: impl AsRef<str>, message: impl Into<SendMessage>) -> usize {
         self.0.topics.publish(topic.as_ref(), &message.into(), None)
     }
 
-    /// The number of connections that are subscribed to a topic.
+    /// The number of connections that are subscribed to a topic, by its full name.
     pub fn subscriber_count(&self, topic: impl AsRef<str>) -> usize {
         self.0.topics.subscriber_count(topic.as_ref())
     }

@@ -1,4 +1,10 @@
-use std::{fmt, net::IpAddr, ops::Deref, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    net::IpAddr,
+    ops::Deref,
+    sync::{Arc, atomic::AtomicU32},
+};
 
 use super::{Connections, topics::Subscriptions};
 use crate::{link::Link, message::SendMessage, runtime::Alarmed, telemetry};
@@ -20,38 +26,54 @@ impl Member {
         &self.link
     }
 
+    /// The name that a topic of this connection's route has in the app.
+    #[inline]
+    fn full<'a>(&self, topic: &'a str) -> Cow<'a, str> {
+        let prefix = &*self.link.settings().topics;
+        if prefix.is_empty() { Cow::Borrowed(topic) } else { Cow::Owned([prefix, topic].concat()) }
+    }
+
     /// Returns `false` if the connection is subscribed already, or is ending.
     pub(crate) fn subscribe(self: &Arc<Self>, topic: &str) -> bool {
-        self.connections.topics.subscribe(self, topic)
+        self.connections.topics.subscribe(self, &self.full(topic))
     }
 
     /// Returns `false` if the connection was not subscribed.
     pub(crate) fn unsubscribe(&self, topic: &str) -> bool {
-        self.connections.topics.unsubscribe(self, topic)
+        self.connections.topics.unsubscribe(self, &self.full(topic))
     }
 
     pub(crate) fn is_subscribed(&self, topic: &str) -> bool {
-        self.subscriptions.contains(topic)
+        self.subscriptions.contains(&self.full(topic))
     }
 
     pub(crate) fn topics(&self) -> Vec<String> {
-        self.subscriptions.names()
+        self.subscriptions.names(self.link.settings().topics.len())
+    }
+
+    /// How many messages of its topics the connection missed.
+    pub(crate) fn missed(&self) -> u64 {
+        self.subscriptions.missed()
     }
 
     /// Queues a message for all subscribers of a topic except this one. Returns how many took it.
     pub(crate) fn publish(&self, topic: &str, message: &SendMessage) -> usize {
-        self.connections.topics.publish(topic, message, Some(self))
+        self.connections.topics.publish(&self.full(topic), message, Some(self))
     }
 
     /// As [`publish`](Self::publish), but including this one.
     pub(crate) fn publish_to_all(&self, topic: &str, message: &SendMessage) -> usize {
-        self.connections.topics.publish(topic, message, None)
+        self.connections.topics.publish(&self.full(topic), message, None)
     }
 }
 
 impl Alarmed for Member {
     fn deadline_passed(&self) {
         self.link.deadline_passed();
+    }
+
+    fn timer_place(&self) -> &AtomicU32 {
+        self.link.timer_place()
     }
 }
 

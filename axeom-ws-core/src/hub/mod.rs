@@ -21,6 +21,7 @@ use crate::{
     close::{CloseCode, CloseFrame},
     handshake::Refusal,
     link::{ConnectionId, Link},
+    shrink::shrunk,
     sync::{
         Mutex, RandomState,
         atomic::{AtomicBool, Ordering},
@@ -44,6 +45,18 @@ struct Registered {
     members: HashMap<ConnectionId, Arc<Member>, RandomState>,
     /// The number of connections per address, counted only if it is limited.
     per_ip: HashMap<IpAddr, usize>,
+}
+
+impl Registered {
+    fn shrink(&mut self) {
+        let Self { members, per_ip } = self;
+        if let Some(capacity) = shrunk(members.len(), members.capacity()) {
+            members.shrink_to(capacity);
+        }
+        if let Some(capacity) = shrunk(per_ip.len(), per_ip.capacity()) {
+            per_ip.shrink_to(capacity);
+        }
+    }
 }
 
 /// How many connections an app may have at a time. `None` is no limit.
@@ -97,6 +110,7 @@ impl Connections {
                 count.remove();
             }
         }
+        registered.shrink();
         drop(registered);
         // This may be the last handle: what it owns is dropped without the lock.
         drop(member);

@@ -2,8 +2,8 @@ use super::lifecycle::Phase;
 use crate::sync::atomic::{AtomicU8, Ordering};
 
 /// What can be read without locking the link's state: the phase and the flags below. They change
-/// only while the state is locked, with three exceptions: the task sets `AWAKE` and clears `DUE`
-/// without the lock, and `WAITED_FOR` never needs it.
+/// only while the state is locked, except that the task sets `AWAKE` and clears `DUE` without the
+/// lock.
 pub(super) struct SharedFlags(AtomicU8);
 
 /// The high-water mark was crossed, and the low-water mark has not been reached since.
@@ -14,7 +14,7 @@ pub(super) const AWAKE: u8 = 16;
 pub(super) const QUEUED: u8 = 32;
 /// A deadline may have passed.
 pub(super) const DUE: u8 = 64;
-/// A sender may be listening for room.
+/// A sender waits for room.
 pub(super) const WAITED_FOR: u8 = 128;
 
 impl SharedFlags {
@@ -83,7 +83,7 @@ impl Flags {
     }
 
     #[inline]
-    pub(super) fn is_waited_for(self) -> bool {
-        self.0 & WAITED_FOR != 0
+    pub(super) fn is_congested_or_waited_for(self) -> bool {
+        self.0 & (CONGESTED | WAITED_FOR) != 0
     }
 }

@@ -5,17 +5,21 @@ mod flags;
 mod id;
 mod lifecycle;
 mod traffic;
+mod waiting;
 mod wakers;
 
-use std::{fmt, sync::Arc, task::Waker};
-
-use event_listener::Event;
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU32},
+    task::Waker,
+};
 
 pub use self::id::ConnectionId;
-pub(crate) use self::{flags::Flags, lifecycle::Phase, traffic::Sending, wakers::Wakers};
+pub(crate) use self::{flags::Flags, lifecycle::Phase, waiting::Sending, wakers::Wakers};
 use self::{
-    flags::{AWAKE, CONGESTED, QUEUED, SharedFlags, WAITED_FOR},
+    flags::{AWAKE, CONGESTED, QUEUED, SharedFlags},
     lifecycle::Lifecycle,
+    waiting::{Ticket, Waiting},
 };
 use crate::{
     close::CloseFrame,
@@ -33,9 +37,10 @@ pub(crate) struct Link {
     id: ConnectionId,
     settings: Arc<Settings>,
     flags: SharedFlags,
+    /// For the [`Timers`](crate::runtime::Timers) of the server. It is here because it fits into the
+    /// gap behind the flags.
+    timer_place: AtomicU32,
     state: Mutex<State>,
-    /// Notified when waiting senders should try again.
-    writable: Event,
     /// Present if permessage-deflate was negotiated.
     deflater: Option<Box<Deflater>>,
 }
@@ -47,8 +52,8 @@ struct State {
     /// Bytes that count as queued without being in `frames`: those that the task took and the
     /// transport has not accepted yet, and those that are being compressed.
     elsewhere: usize,
-    /// Notified when the connection begins to end; made when somebody waits for that.
-    ending: Option<Arc<Event>>,
+    /// The senders and others that wait, if anyone does.
+    waiting: Option<Box<Waiting>>,
     /// Wakes the task. Code that has work for the task while it is not `AWAKE` takes this.
     waker: Option<Waker>,
 }
@@ -66,19 +71,14 @@ impl Link {
     pub(crate) fn new(role: Role, settings: Arc<Settings>, deflate: Option<DeflateParams>) -> Self {
         let deflater = deflate.zip(settings.compression.as_ref());
         let deflater = deflater.map(|(params, own)| Box::new(Deflater::new(role, params, own)));
-        let state = State {
-            frames: Frames::new(role),
-            close_frame: None,
-            elsewhere: 0,
-            ending: None,
-            waker: None,
-        };
+        let frames = Frames::new(role);
+        let state = State { frames, close_frame: None, elsewhere: 0, waiting: None, waker: None };
         Self {
             id: ConnectionId::next(),
             settings,
             flags: SharedFlags::new(),
+            timer_place: AtomicU32::new(0),
             state: Mutex::new(state),
-            writable: Event::new(),
             deflater,
         }
     }
@@ -89,6 +89,10 @@ impl Link {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(crate) fn timer_place(&self) -> &AtomicU32 {
+        &self.timer_place
     }
 
     /// What can be known about the connection without a lock.
@@ -108,14 +112,13 @@ impl Link {
         let changed = change(&mut lifecycle, frames);
         let after = lifecycle.phase;
         self.flags.enter(before, after);
-        let ending = if after == Phase::Open { None } else { state.ending.take() };
         // Payloads are dropped without the lock: what owns them may be the program's own type.
         let _unsent = after.is_gone().then(|| self.empty(&mut state));
         self.note_queued(&state);
-        self.wake(state);
-        self.notify_waiting();
-        if let Some(ending) = ending {
-            ending.notify(usize::MAX);
+        let task = if self.flags().is_awake() { None } else { self.take_waker(&mut state) };
+        self.wake_waiting(state);
+        if let Some(task) = task {
+            task.wake();
         }
         changed
     }
@@ -128,17 +131,6 @@ impl Link {
         state.frames.take()
     }
 
-    /// Must be called, without the lock, after anything that may have freed room for waiting
-    /// senders or ended their wait.
-    fn notify_waiting(&self) {
-        // A sender sets the flag before it locks the state and finds that it must wait, so the
-        // lock makes the flag visible here.
-        if self.flags.load(Ordering::Relaxed).is_waited_for() {
-            self.flags.clear(WAITED_FOR, Ordering::Acquire);
-            self.writable.notify(usize::MAX);
-        }
-    }
-
     /// Must be called after anything that may have queued a frame.
     #[inline]
     fn note_queued(&self, state: &State) {
@@ -149,9 +141,11 @@ impl Link {
 
     /// Unlocks the state, and wakes the task if it waits.
     #[inline]
-    fn wake(&self, state: MutexGuard<'_, State>) {
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
         if !self.flags().is_awake() {
-            if let Some(waker) = self.take_waker(state) {
+            let waker = self.take_waker(&mut state);
+            drop(state);
+            if let Some(waker) = waker {
                 waker.wake();
             }
         }
@@ -168,15 +162,15 @@ impl Link {
     /// Unlocks the state, and returns the waker to call so that frames are written. There is
     /// none if the transport is blocked: the task could not write them anyway.
     #[inline]
-    fn waker_to_write(&self, state: MutexGuard<'_, State>, flags: Flags) -> Option<Waker> {
+    fn waker_to_write(&self, mut state: MutexGuard<'_, State>, flags: Flags) -> Option<Waker> {
         if flags.is_awake() || state.frames.is_blocked() {
             return None;
         }
-        self.take_waker(state)
+        self.take_waker(&mut state)
     }
 
     #[cold]
-    fn take_waker(&self, mut state: MutexGuard<'_, State>) -> Option<Waker> {
+    fn take_waker(&self, state: &mut State) -> Option<Waker> {
         self.flags.set(AWAKE, Ordering::Relaxed);
         state.waker.take()
     }
@@ -185,6 +179,10 @@ impl Link {
 impl State {
     fn buffered(&self) -> usize {
         self.frames.len() + self.elsewhere
+    }
+
+    fn is_turn_of(&self, sender: Ticket) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.is_first(sender))
     }
 }
 

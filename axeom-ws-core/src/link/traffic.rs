@@ -1,80 +1,32 @@
 //! What goes through a link: handles offer messages to it, and the connection's task takes the
 //! frames.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, Waker, ready},
-};
+use std::task::Waker;
 
 use bytes::Bytes;
-use event_listener::EventListener;
 
 use super::{
     Link, NotQueued, Phase, State, Wakers,
-    flags::{AWAKE, CONGESTED, DUE, Flags, QUEUED, WAITED_FOR},
+    flags::{AWAKE, CONGESTED, DUE, Flags, QUEUED},
+    waiting::Ticket,
 };
 use crate::{
     close::{CloseCode, CloseFrame},
-    error::{Closed, SendStatus},
-    message::SendMessage,
+    error::SendStatus,
     protocol::{Deflater, FrameQueue, Outgoing},
     sync::{atomic::Ordering, lock},
     telemetry,
 };
 
-/// Queues a message, after waiting for room if the connection is congested. If this is dropped
-/// before it is ready, it has queued nothing.
-///
-/// It is written out instead of being an `async fn` because almost every handler contains one,
-/// so its size counts for every connection.
-pub(crate) struct Sending<'a> {
-    link: &'a Link,
-    message: SendMessage,
-    listener: Option<EventListener>,
-}
-
-impl<'a> Sending<'a> {
-    pub(crate) fn new(link: &'a Link, message: SendMessage) -> Self {
-        Self { link, message, listener: None }
-    }
-}
-
-impl Future for Sending<'_> {
-    type Output = Result<(), Closed>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        loop {
-            if let Some(listener) = &mut this.listener {
-                ready!(Pin::new(listener).poll(cx));
-                this.listener = None;
-            }
-            let mut message = Outgoing::new(&this.message);
-            match this.link.offer(&mut message, Fill::ToMark) {
-                Ok(_) => return Poll::Ready(Ok(())),
-                Err(NotQueued::Closed) => return Poll::Ready(Err(Closed)),
-                Err(NotQueued::Full) => {}
-            }
-            // The listener reports only what happens from now on, so a second try is needed for
-            // what happened just before.
-            this.listener = Some(this.link.listen());
-            match this.link.offer(&mut message, Fill::ToMark) {
-                Ok(_) => return Poll::Ready(Ok(())),
-                Err(NotQueued::Closed) => return Poll::Ready(Err(Closed)),
-                Err(NotQueued::Full) => {}
-            }
-        }
-    }
-}
-
 /// How far a message may fill the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fill {
-    /// Up to the send limit.
+pub(super) enum Fill {
+    /// Up to the send limit, past senders that wait.
     ToLimit,
-    /// Only while the connection is not congested.
+    /// Only while the connection is not congested and no sender waits.
     ToMark,
+    /// Only while the connection is not congested, and in the turn of a sender that waits.
+    InTurn(Ticket),
 }
 
 /// For handles, on any thread.
@@ -113,45 +65,6 @@ impl Link {
             wakers.push(waker);
         }
         Some(Ok(status))
-    }
-
-    /// A listener that is notified when waiting senders should try again.
-    pub(crate) fn listen(&self) -> EventListener {
-        let listener = self.writable.listen();
-        // Code that clears the flag notifies all listeners afterwards, so this one as well.
-        self.flags.set(WAITED_FOR, Ordering::Release);
-        listener
-    }
-
-    /// Waits until the connection is not congested.
-    pub(crate) async fn ready(&self) -> Result<(), NotQueued> {
-        loop {
-            let listener = self.listen();
-            {
-                // The flags change under the lock, so they are read under it.
-                let _state = lock(&self.state);
-                let flags = self.flags();
-                if !flags.is_open() {
-                    return Err(NotQueued::Closed);
-                }
-                if !flags.is_congested() {
-                    return Ok(());
-                }
-            }
-            listener.await;
-        }
-    }
-
-    /// Waits until the connection begins to end.
-    pub(crate) async fn ending(&self) {
-        let listener = {
-            let mut state = lock(&self.state);
-            if self.flags().phase() != Phase::Open {
-                return;
-            }
-            state.ending.get_or_insert_default().listen()
-        };
-        listener.await;
     }
 
     /// How many bytes are queued and not yet accepted by the transport.
@@ -201,7 +114,11 @@ impl Link {
 
     /// Queues a message if there is room for it.
     #[inline]
-    fn offer(&self, message: &mut Outgoing<'_>, fill: Fill) -> Result<SendStatus, NotQueued> {
+    pub(super) fn offer(
+        &self,
+        message: &mut Outgoing<'_>,
+        fill: Fill,
+    ) -> Result<SendStatus, NotQueued> {
         if let Some(deflater) = self.deflater.as_ref().filter(|deflater| deflater.wants(message)) {
             return self.offer_compressed(deflater, message, fill);
         }
@@ -244,7 +161,13 @@ impl Link {
 
     /// Checks that there is room for a message of `len` bytes. `flags` were read under the lock.
     #[inline]
-    fn admit(&self, state: &State, flags: Flags, len: usize, fill: Fill) -> Result<(), NotQueued> {
+    pub(super) fn admit(
+        &self,
+        state: &State,
+        flags: Flags,
+        len: usize,
+        fill: Fill,
+    ) -> Result<(), NotQueued> {
         if !flags.is_open() {
             return Err(NotQueued::Closed);
         }
@@ -252,10 +175,12 @@ impl Link {
         let room = self.settings.send_limit.saturating_sub(buffered);
         // The frame of an empty message needs room too.
         let is_full = buffered > 0 && (len > room || room == 0);
-        if is_full || (fill == Fill::ToMark && flags.is_congested()) {
-            return Err(NotQueued::Full);
-        }
-        Ok(())
+        let must_wait = match fill {
+            Fill::ToLimit => false,
+            Fill::ToMark => flags.is_congested_or_waited_for(),
+            Fill::InTurn(ticket) => flags.is_congested() || !state.is_turn_of(ticket),
+        };
+        if is_full || must_wait { Err(NotQueued::Full) } else { Ok(()) }
     }
 
     /// Queues a message that was admitted. `flags` were read under the lock.
@@ -334,8 +259,10 @@ impl Link {
 
     /// Drops what is queued, because it cannot be sent.
     pub(crate) fn drop_queued(&self) {
-        let _unsent = self.empty(&mut lock(&self.state));
-        self.notify_waiting();
+        let mut state = lock(&self.state);
+        // Dropped after the state is unlocked.
+        let _unsent = self.empty(&mut state);
+        self.wake_waiting(state);
     }
 
     /// Notes that the task runs and need not be woken.
@@ -389,9 +316,8 @@ impl Link {
         if relieved {
             self.flags.clear(CONGESTED, Ordering::Release);
         }
-        drop(state);
         if relieved || buffered == 0 {
-            self.notify_waiting();
+            self.wake_waiting(state);
         }
         relieved
     }

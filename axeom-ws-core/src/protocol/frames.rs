@@ -10,7 +10,7 @@ use super::{
     mask::Mask,
     outgoing::Outgoing,
 };
-use crate::close::CloseFrame;
+use crate::{close::CloseFrame, contained::Contained};
 
 /// The frames that one side sends, encoded in the order in which they are queued. The owner
 /// decides whether a frame may still be sent.
@@ -162,9 +162,10 @@ impl Frames {
 /// ```
 #[derive(Debug, Default)]
 pub struct FrameQueue {
-    /// The front of the queue: shared payloads and the copied bytes between them.
+    /// The front of the queue: shared payloads, whose owners may be the program's own types, and the
+    /// copied bytes between them.
     #[expect(clippy::box_collection, reason = "every connection has a queue, and few have any")]
-    chunks: Option<Box<VecDeque<Bytes>>>,
+    chunks: Option<Box<VecDeque<Contained<Bytes>>>>,
     /// The back of the queue: copied bytes. `tail[..start]` was taken already.
     tail: Vec<u8>,
     start: usize,
@@ -292,7 +293,7 @@ impl FrameQueue {
         let chunks = self.chunks.get_or_insert_default();
         self.len += header.len();
         if self.start == self.tail.len() {
-            chunks.push_back(Bytes::copy_from_slice(header));
+            chunks.push_back(Contained::new(Bytes::copy_from_slice(header)));
         } else {
             self.tail.extend_from_slice(header);
             // A short tail is copied, so that its buffer can be used again.
@@ -304,14 +305,14 @@ impl FrameQueue {
                 Bytes::from(mem::take(&mut self.tail)).split_off(self.start)
             };
             self.start = 0;
-            chunks.push_back(sealed);
+            chunks.push_back(Contained::new(sealed));
         }
-        chunks.push_back(payload.clone());
+        chunks.push_back(Contained::new(payload.clone()));
         self.len += payload.len();
     }
 
     fn chunks(&self) -> impl Iterator<Item = &Bytes> {
-        self.chunks.iter().flat_map(|chunks| chunks.iter())
+        self.chunks.iter().flat_map(|chunks| chunks.iter()).map(|chunk| &**chunk)
     }
 }
 

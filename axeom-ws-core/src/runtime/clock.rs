@@ -18,7 +18,10 @@ pub(crate) struct Clock(Arc<dyn Time>);
 pub(crate) trait Time: Send + Sync + 'static {
     fn time(&self) -> Instant;
     fn after(&self, duration: Duration) -> BoxFuture<'static, ()>;
-    fn give_way(&self, cx: &mut Context<'_>);
+
+    fn give_way(&self, cx: &mut Context<'_>) {
+        cx.waker().wake_by_ref();
+    }
 }
 
 impl<R: Runtime> Time for R {

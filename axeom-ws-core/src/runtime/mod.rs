@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
 pub(crate) use self::clock::Time;
 pub(crate) use self::{
     clock::{Clock, within},

@@ -3,17 +3,22 @@
 
 use std::{
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use event_listener::{Event, EventListener};
 use futures::future::{BoxFuture, select};
-use slab::Slab;
 
 use super::Clock;
-use crate::sync::{Mutex, lock};
+use crate::{
+    shrink::shrunk,
+    sync::{Mutex, lock},
+};
 
 /// A moment in ticks of 1/64 s since the start of a [`Timer`], or never.
 ///
@@ -92,10 +97,14 @@ fn micros(time: Duration) -> u64 {
     time.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(time.subsec_micros()))
 }
 
-/// The owner of a timer among those of a server.
+/// The owner of a timer among those of a server. It has one at most.
 pub(crate) trait Alarmed {
     /// Called when the deadline may have passed.
     fn deadline_passed(&self);
+
+    /// Where the timer is among the others. It changes when another connection ends, under the lock
+    /// of the timers; so the order of its loads and stores does not matter.
+    fn timer_place(&self) -> &AtomicU32;
 }
 
 /// The timers of a server's connections, which share one sleep.
@@ -110,7 +119,8 @@ pub(crate) struct Timers<T> {
 }
 
 struct Entries<T> {
-    all: Slab<Entry<T>>,
+    /// Without gaps, so that a look costs what the connections that are left cost.
+    all: Vec<Entry<T>>,
     /// When to look at the deadlines next.
     next_look: Tick,
 }
@@ -129,7 +139,7 @@ impl<T: Alarmed> Timers<T> {
         Self {
             start: clock.now(),
             clock,
-            entries: Mutex::new(Entries { all: Slab::new(), next_look: Tick::NEVER }),
+            entries: Mutex::new(Entries { all: Vec::new(), next_look: Tick::NEVER }),
             nearer: Event::new(),
             ended: Event::new(),
         }
@@ -141,7 +151,7 @@ impl<T: Alarmed> Timers<T> {
 
     /// The owners of all timers.
     pub(crate) fn owners(&self) -> Vec<Arc<T>> {
-        lock(&self.entries).all.iter().map(|(_, entry)| Arc::clone(&entry.owner)).collect()
+        lock(&self.entries).all.iter().map(|entry| Arc::clone(&entry.owner)).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -184,11 +194,9 @@ impl<T: Alarmed> Timers<T> {
         Now::of(self.clock.now(), self.start)
     }
 
-    fn set(&self, place: usize, deadline: Tick) {
+    fn set(&self, owner: &T, deadline: Tick) {
         let mut entries = lock(&self.entries);
-        if let Some(entry) = entries.all.get_mut(place) {
-            entry.deadline = deadline;
-        }
+        entries.all[place(owner)].deadline = deadline;
         let next_look = entries.next_look.min(deadline);
         let is_nearer = next_look != entries.next_look;
         entries.next_look = next_look;
@@ -199,12 +207,34 @@ impl<T: Alarmed> Timers<T> {
     }
 }
 
-impl<T> Entries<T> {
+fn place<T: Alarmed>(owner: &T) -> usize {
+    owner.timer_place().load(Ordering::Relaxed) as usize
+}
+
+impl<T: Alarmed> Entries<T> {
+    fn add(&mut self, owner: Arc<T>) {
+        // There is no room for as many connections as this could not count.
+        owner.timer_place().store(self.all.len() as u32, Ordering::Relaxed);
+        self.all.push(Entry { deadline: Tick::NEVER, owner });
+    }
+
+    fn remove(&mut self, owner: &T) -> Entry<T> {
+        let place = place(owner);
+        let removed = self.all.swap_remove(place);
+        if let Some(moved) = self.all.get(place) {
+            moved.owner.timer_place().store(place as u32, Ordering::Relaxed);
+        }
+        if let Some(capacity) = shrunk(self.all.len(), self.all.capacity()) {
+            self.all.shrink_to(capacity);
+        }
+        removed
+    }
+
     /// Adds the owners whose deadline has come to `due`, and clears those deadlines. Returns how
     /// many timers there are.
     fn take_due(&mut self, now: Tick, due: &mut Vec<Arc<T>>) -> usize {
         self.next_look = Tick::NEVER;
-        for (_, entry) in &mut self.all {
+        for entry in &mut self.all {
             if entry.deadline.has_come(now) {
                 entry.deadline = Tick::NEVER;
                 due.push(Arc::clone(&entry.owner));
@@ -224,7 +254,7 @@ fn wait(until: Tick, now: Now) -> Duration {
 /// The timer of one connection, for one deadline at a time.
 pub(crate) enum Timer<T: Alarmed> {
     /// It is one of a server's timers.
-    Shared { timers: Arc<Timers<T>>, place: usize },
+    Shared { timers: Arc<Timers<T>>, owner: Arc<T> },
     /// It sleeps by itself.
     Own(Box<OwnSleep>),
 }
@@ -240,9 +270,8 @@ pub(crate) struct OwnSleep {
 impl<T: Alarmed> Timer<T> {
     /// The timer of a connection that a server runs.
     pub(crate) fn shared(timers: &Arc<Timers<T>>, owner: &Arc<T>) -> Self {
-        let entry = Entry { deadline: Tick::NEVER, owner: Arc::clone(owner) };
-        let place = lock(&timers.entries).all.insert(entry);
-        Self::Shared { timers: Arc::clone(timers), place }
+        lock(&timers.entries).add(Arc::clone(owner));
+        Self::Shared { timers: Arc::clone(timers), owner: Arc::clone(owner) }
     }
 
     /// The timer of a connection that a program serves by itself.
@@ -269,7 +298,7 @@ impl<T: Alarmed> Timer<T> {
     /// Replaces the deadline; `Tick::NEVER` clears it.
     pub(crate) fn set(&mut self, deadline: Tick) {
         match self {
-            Self::Shared { timers, place } => timers.set(*place, deadline),
+            Self::Shared { timers, owner } => timers.set(owner, deadline),
             Self::Own(own) => {
                 own.deadline = deadline;
                 own.sleep = None;
@@ -304,9 +333,9 @@ impl<T: Alarmed> Timer<T> {
 
 impl<T: Alarmed> Drop for Timer<T> {
     fn drop(&mut self) {
-        if let Self::Shared { timers, place } = self {
-            let entry = lock(&timers.entries).all.try_remove(*place);
-            // The owner may be dropped here, which must not happen under the lock.
+        if let Self::Shared { timers, owner } = self {
+            let entry = lock(&timers.entries).remove(owner);
+            // Owners are dropped without the lock.
             drop(entry);
             timers.ended.notify(usize::MAX);
         }
@@ -352,5 +381,42 @@ mod tests {
         assert_eq!(before.after(Some(TICK * 100)), Tick(0));
         assert_eq!(before.after(Some(Duration::MAX)), Tick::NEVER);
         assert_eq!(before.after(None), Tick::NEVER);
+    }
+
+    /// Owners whose deadlines are looked at.
+    #[derive(Default)]
+    struct Owner {
+        place: AtomicU32,
+        passed: AtomicU32,
+    }
+
+    impl Alarmed for Owner {
+        fn deadline_passed(&self) {
+            self.passed.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn timer_place(&self) -> &AtomicU32 {
+            &self.place
+        }
+    }
+
+    #[test]
+    fn timers_cost_what_is_left_of_them() {
+        let mut entries = Entries { all: Vec::new(), next_look: Tick::NEVER };
+        let owners: Vec<_> = (0..10_000).map(|_| Arc::new(Owner::default())).collect();
+        owners.iter().for_each(|owner| entries.add(Arc::clone(owner)));
+        for n in 0..9_999 {
+            let owner = &owners[n * 7919 % 10_000];
+            assert!(Arc::ptr_eq(&entries.remove(owner).owner, owner));
+            assert!(entries.all.capacity() <= 32.max(4 * entries.all.len() + 3), "{n}");
+        }
+        let last = &owners[9_999 * 7919 % 10_000];
+        assert_eq!((entries.all.len(), place(&**last)), (1, 0));
+        entries.all[place(&**last)].deadline = Tick(5);
+        let mut due = Vec::new();
+        assert_eq!(entries.take_due(Tick(5), &mut due), 1);
+        due.iter().for_each(|owner| owner.deadline_passed());
+        let passed = owners.iter().filter(|owner| owner.passed.load(Ordering::Relaxed) > 0);
+        assert_eq!((passed.count(), last.passed.load(Ordering::Relaxed)), (1, 1));
     }
 }

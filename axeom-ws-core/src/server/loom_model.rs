@@ -3,7 +3,7 @@
 use std::{
     future::{Future, pending, poll_fn, ready},
     sync::Arc,
-    task::{Context, Poll},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -159,9 +159,5 @@ impl Time for Steps {
 
     fn after(&self, _: Duration) -> BoxFuture<'static, ()> {
         Box::pin(ready(()))
-    }
-
-    fn give_way(&self, cx: &mut Context<'_>) {
-        cx.waker().wake_by_ref();
     }
 }

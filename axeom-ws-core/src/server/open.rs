@@ -2,11 +2,11 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
+    io, mem,
     panic::{self, AssertUnwindSafe},
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -21,6 +21,7 @@ use super::tasks::{OpeningTask, Tasks};
 use crate::{
     app::{Answer, Service},
     connection::Input,
+    contained::{caught, contain},
     handshake::{Head, HeadReader, Refusal, encode, encode_head},
     runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Transport, within},
     telemetry,
@@ -31,33 +32,52 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// Serves a connection from its first byte to its last.
-///
+/// Serves a connection from its first byte to its last. No panic leaves it, for what one would do
+/// depends on the runtime.
+pub(super) struct ServeTransport(Stage);
+
 /// The two stages are separate boxes, so that a running connection does not hold the memory of its
 /// handshake.
-pub(super) enum ServeTransport {
+enum Stage {
     Opening(BoxFuture<'static, Option<BoxFuture<'static, ()>>>),
+    /// The future catches its own panics.
     Running(BoxFuture<'static, ()>),
+    Over,
 }
 
 impl Future for ServeTransport {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // Handlers' panics are caught where they are called. What any other panic would do depends
-        // on the runtime.
-        let polled = panic::catch_unwind(AssertUnwindSafe(|| self.poll_part(cx)));
-        polled.unwrap_or_else(|_| {
-            tracing::error!("a connection's task panicked");
-            Poll::Ready(())
-        })
+        if let Stage::Opening(opening) = &mut self.0 {
+            let polled = panic::catch_unwind(AssertUnwindSafe(|| opening.as_mut().poll(cx)));
+            match polled {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(opened)) => self.enter(opened.map_or(Stage::Over, Stage::Running)),
+                Err(panic) => {
+                    let panic = caught(panic);
+                    tracing::error!(panic, "the opening of a connection panicked");
+                    self.enter(Stage::Over);
+                }
+            }
+        }
+        match &mut self.0 {
+            Stage::Running(running) => running.as_mut().poll(cx),
+            Stage::Opening(_) | Stage::Over => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for ServeTransport {
+    fn drop(&mut self) {
+        self.enter(Stage::Over);
     }
 }
 
 impl ServeTransport {
     /// Serves a connection without a server.
     fn alone(service: Service, clock: Clock, transport: BoxTransport, peer: Peer) -> Self {
-        Self::Opening(Box::pin(open(service, clock, transport, peer, None)))
+        Self(Stage::Opening(Box::pin(open(service, clock, transport, peer, None))))
     }
 
     /// Serves a connection of a server. It ends when the server does.
@@ -70,20 +90,13 @@ impl ServeTransport {
         let (task, abort) = tasks.enter();
         let clock = task.timers().clock().clone();
         let opening = open(service, clock, transport, peer, Some(task));
-        Self::Opening(Box::pin(Abortable::new(opening, abort).map(|opened| opened.ok().flatten())))
+        let opening = Abortable::new(opening, abort).map(|opened| opened.ok().flatten());
+        Self(Stage::Opening(Box::pin(opening)))
     }
 
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Self::Opening(opening) = self {
-            match ready!(opening.as_mut().poll(cx)) {
-                Some(running) => *self = Self::Running(running),
-                None => return Poll::Ready(()),
-            }
-        }
-        match self {
-            Self::Running(running) => running.as_mut().poll(cx),
-            Self::Opening(_) => Poll::Pending,
-        }
+    fn enter(&mut self, stage: Stage) {
+        let before = mem::replace(&mut self.0, stage);
+        contain(|| drop(before));
     }
 }
 

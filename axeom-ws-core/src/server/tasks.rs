@@ -1,15 +1,15 @@
 //! Tracks the tasks of a server's connections, so that they end with the server.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use event_listener::Event;
 use futures::future::{AbortHandle, AbortRegistration, select};
-use slab::Slab;
 
 use crate::{
     hub::Member,
     runtime::{Timer, Timers},
-    sync::{Mutex, lock},
+    shrink::shrunk,
+    sync::{Mutex, RandomState, lock},
 };
 
 /// The tasks of a server. Runtimes differ in what dropping a task handle does, so tasks are
@@ -19,8 +19,15 @@ use crate::{
 /// timers.
 pub(super) struct Tasks {
     timers: Arc<Timers<Member>>,
-    opening: Mutex<Slab<AbortHandle>>,
+    opening: Mutex<Opening>,
     one_left: Event,
+}
+
+#[derive(Default)]
+struct Opening {
+    handles: HashMap<u64, AbortHandle, RandomState>,
+    /// How many tasks there were, which numbers the next one.
+    entered: u64,
 }
 
 impl Tasks {
@@ -31,13 +38,16 @@ impl Tasks {
     /// Registers a task that opens a connection.
     pub(super) fn enter(self: &Arc<Self>) -> (OpeningTask, AbortRegistration) {
         let (handle, registration) = AbortHandle::new_pair();
-        let place = lock(&self.opening).insert(handle);
-        (OpeningTask { place, tasks: Arc::clone(self) }, registration)
+        let mut opening = lock(&self.opening);
+        let number = opening.entered;
+        opening.entered += 1;
+        opening.handles.insert(number, handle);
+        drop(opening);
+        (OpeningTask { number, tasks: Arc::clone(self) }, registration)
     }
 
     pub(super) fn abort_all(&self) {
-        let opening: Vec<_> =
-            lock(&self.opening).iter().map(|(_, handle)| handle.clone()).collect();
+        let opening: Vec<_> = lock(&self.opening).handles.values().cloned().collect();
         for handle in opening {
             handle.abort();
         }
@@ -53,7 +63,7 @@ impl Tasks {
         loop {
             let (opened, ended) = (self.one_left.listen(), self.timers.one_ended());
             // A task enters the timers before it leaves `opening`, so it is always in one of them.
-            if lock(&self.opening).is_empty() && self.timers.is_empty() {
+            if lock(&self.opening).handles.is_empty() && self.timers.is_empty() {
                 return;
             }
             select(opened, ended).await;
@@ -63,7 +73,7 @@ impl Tasks {
 
 /// Keeps a task registered as opening, until it is dropped.
 pub(super) struct OpeningTask {
-    place: usize,
+    number: u64,
     tasks: Arc<Tasks>,
 }
 
@@ -77,7 +87,7 @@ impl OpeningTask {
     pub(super) fn opened(self, member: &Arc<Member>) -> Timer<Member> {
         let timer = Timer::shared(&self.tasks.timers, member);
         let is_aborted = |handle: &AbortHandle| handle.is_aborted();
-        if lock(&self.tasks.opening).get(self.place).is_some_and(is_aborted) {
+        if lock(&self.tasks.opening).handles.get(&self.number).is_some_and(is_aborted) {
             member.link().abandon();
         }
         timer
@@ -86,9 +96,57 @@ impl OpeningTask {
 
 impl Drop for OpeningTask {
     fn drop(&mut self) {
-        let handle = lock(&self.tasks.opening).try_remove(self.place);
+        let mut opening = lock(&self.tasks.opening);
+        let handle = opening.handles.remove(&self.number);
+        if let Some(capacity) = shrunk(opening.handles.len(), opening.handles.capacity()) {
+            opening.handles.shrink_to(capacity);
+        }
+        drop(opening);
         // This may be the last handle: what it owns is dropped without the lock.
         drop(handle);
         self.tasks.one_left.notify(usize::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::ready,
+        time::{Duration, Instant},
+    };
+
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::runtime::{Clock, Time};
+
+    /// A clock that nobody asks.
+    struct NoTime;
+
+    impl Time for NoTime {
+        fn time(&self) -> Instant {
+            Instant::now()
+        }
+
+        fn after(&self, _: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(ready(()))
+        }
+    }
+
+    #[test]
+    fn tasks_that_have_ended_give_their_room_back() {
+        let tasks = Arc::new(Tasks::new(Arc::new(Timers::new(Clock::new(NoTime)))));
+        let mut entered: Vec<_> = (0..10_000).map(|_| tasks.enter()).collect();
+        let (last, abort) = entered.swap_remove(7);
+        drop(entered);
+        {
+            let opening = lock(&tasks.opening);
+            assert_eq!(opening.handles.len(), 1);
+            assert!(opening.handles.capacity() <= 64, "{}", opening.handles.capacity());
+        }
+        tasks.abort_all();
+        assert!(abort.handle().is_aborted());
+        drop(last);
+        assert!(lock(&tasks.opening).handles.is_empty());
     }
 }

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     close::{CloseCode, CloseFrame},
     compression::DeflateParams,
+    contained::contain,
     error::ConnectionError,
     event::Event,
     hub::{Member, Registration},
@@ -271,7 +272,10 @@ impl Driver {
     }
 
     fn note_error(&mut self, error: ConnectionError) {
-        self.error.get_or_insert_with(|| Box::new(error));
+        match self.error {
+            None => self.error = Some(Box::new(error)),
+            Some(_) => contain(|| drop(error)),
+        }
     }
 }
 
