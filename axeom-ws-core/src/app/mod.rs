@@ -24,7 +24,7 @@ mod ws;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, uri::Scheme};
 
 #[cfg(feature = "json")]
 pub use self::json::SendJsonError;
@@ -224,6 +224,41 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self
     }
 
+    /// Answers only requests for these hosts, such as `chat.example.com`. Others are refused with
+    /// 421 (RFC 9110 §15.5.20), before routes, derives and the fallback. Default: all hosts.
+    ///
+    /// Without this, a page can point a name of its own at the server, and then comes from the same
+    /// host as far as the server can tell (DNS rebinding). An app that trusts everybody who reaches
+    /// it, on `localhost` or in an internal network, needs it.
+    ///
+    /// An entry with a port, such as `localhost:3000`, allows that port alone, and one without
+    /// allows all ports. Clients leave out the default port of their scheme. Names are compared
+    /// without regard to case, and an IPv6 address is in brackets. A second call replaces the
+    /// first, and without entries every request is refused. An entry that is no host is an error
+    /// when the app is built.
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::App;
+    ///
+    /// let app = App::new().allow_hosts(["chat.example.com", "localhost:3000", "[::1]:3000"]);
+    /// # assert!(app.build().is_ok());
+    /// ```
+    pub fn allow_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
+        self.limits.hosts = Some(hosts.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Says whether pages reach the app over TLS, which it cannot tell by itself when a proxy ends
+    /// TLS. With `true`, a page of the same host may connect only if it came over `https`, and with
+    /// `false` only if it came over `http`. Default: neither is said, and both may connect.
+    ///
+    /// [`Options::allow_origins`] names whole origins, which this does not change.
+    pub fn secure(mut self, secure: bool) -> Self {
+        self.limits.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
+        self
+    }
+
     /// Limits how many connections the app may have at a time. Further handshakes are answered with
     /// 503 and `Retry-After`. Default: no limit.
     pub fn max_connections(mut self, most: usize) -> Self {
@@ -249,7 +284,7 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// itself.
     ///
     /// # Errors
-    /// A path, option or subprotocol is invalid, or two routes have the same path.
+    /// A path, option, subprotocol or host is invalid, or two routes have the same path.
     pub fn build(self) -> Result<Service, AppError> {
         let Self { scope, connections, fallback, limits } = self;
         Service::new(scope.into_routes(), fallback, connections, limits)

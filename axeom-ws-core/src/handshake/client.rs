@@ -5,7 +5,7 @@ use http::{Response, StatusCode, header};
 use thiserror::Error;
 
 use super::{
-    check::only,
+    check::single,
     lists::{self, ExtensionOffer},
 };
 
@@ -72,13 +72,14 @@ pub fn check_response<B>(
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(BadResponse::Status(response.status()));
     }
-    let upgrade = only(headers, &header::UPGRADE)
+    let upgrade = single(headers, &header::UPGRADE, BadResponse::Upgrade)?
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if !upgrade || !lists::has_token(headers, &header::CONNECTION, "upgrade") {
         return Err(BadResponse::Upgrade);
     }
     let accept = derive_accept_key(key.as_bytes());
-    if only(headers, &header::SEC_WEBSOCKET_ACCEPT).is_none_or(|value| *value != *accept) {
+    let answered = single(headers, &header::SEC_WEBSOCKET_ACCEPT, BadResponse::Accept)?;
+    if answered.is_none_or(|value| *value != *accept) {
         return Err(BadResponse::Accept);
     }
     lists::extensions(headers, &header::SEC_WEBSOCKET_EXTENSIONS)

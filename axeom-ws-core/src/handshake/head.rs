@@ -148,6 +148,10 @@ fn parse(input: &[u8]) -> Result<Head, Refusal> {
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes())
         .map_err(|_| Refusal::InvalidHead("the method is not a token"))?;
+    // `Uri` would leave it out.
+    if memchr(b'#', path.as_bytes()).is_some() {
+        return Err(Refusal::InvalidHead("the request target has a fragment"));
+    }
     *request.uri_mut() = Uri::from_maybe_shared(input.slice_ref(path.as_bytes()))
         .map_err(|_| Refusal::InvalidHead("the path is not a valid URI"))?;
     *request.version_mut() = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
