@@ -269,9 +269,21 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// Limits how many connections one IP address may have at a time. Further handshakes are
     /// answered with 503 and `Retry-After`. Default: no limit.
     ///
+    /// IPv6 addresses are counted by their network, of
+    /// [`ipv6_prefix_len`](Self::ipv6_prefix_len) bits, because a single client has a whole one to
+    /// choose from. An IPv4-mapped IPv6 address is counted as its IPv4 address.
+    ///
     /// Behind a proxy, all connections have the proxy's address.
     pub fn max_connections_per_ip(mut self, most: usize) -> Self {
         self.limits.capacity.per_ip = Some(most);
+        self
+    }
+
+    /// Sets by how many of its first bits [`max_connections_per_ip`](Self::max_connections_per_ip)
+    /// tells an IPv6 address from others. Default: 64, which is what one subscriber has at least;
+    /// many have 56 or 48. With 128 or more, each address counts alone.
+    pub fn ipv6_prefix_len(mut self, bits: u8) -> Self {
+        self.limits.capacity.ipv6_prefix_len = bits;
         self
     }
 

@@ -65,7 +65,7 @@ impl fmt::Debug for Member {
 /// however the connection ends.
 pub(crate) struct Registration {
     member: Arc<Member>,
-    /// The address whose connections this one is counted among, if they are limited.
+    /// The address under which this connection is counted, if they are limited per address.
     counted: Option<Box<IpAddr>>,
 }
 
