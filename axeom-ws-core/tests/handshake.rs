@@ -195,6 +195,7 @@ fn every_refusal_is_a_whole_response_of_one_line() {
         (Refusal::TimedOut, 408),
         (Refusal::NotFound, 404),
         (Refusal::MethodNotAllowed, 405),
+        (Refusal::FallbackMethod, 405),
         (Refusal::UpgradeRequired, 426),
         (Refusal::UnsupportedVersion, 426),
         (Refusal::BadKey, 400),

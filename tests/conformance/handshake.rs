@@ -52,6 +52,7 @@ pub(crate) fn assert_refused(response: &Response, status: u16, request: &dyn std
     let connection = response.header("connection").unwrap_or_default();
     assert!(connection.split(", ").any(|token| token == "close"), "{response:?}");
     assert_eq!(response.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert!(response.header("date").is_some_and(|date| date.ends_with(" GMT")), "{response:?}");
     let line = response.body.strip_suffix('\n').expect("the body ends its line");
     assert!(!line.is_empty() && !line.contains('\n'), "not one line: {line:?}");
 }

@@ -191,10 +191,10 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     }
 
     /// Answers GET and HEAD requests that ask for no upgrade and match no route, such as the
-    /// request for the page that opens the WebSocket. Without a fallback they are answered with
-    /// 404.
+    /// request for the page that opens the WebSocket. Other methods get 405 then. Without a
+    /// fallback all of them are answered with 404.
     ///
-    /// The connection is closed after the response. A panic is answered with 500. A second fallback
+    /// The connection is closed after the response, which gets a `Date` if it has none. A panic is answered with 500. A second fallback
     /// replaces the first.
     pub fn fallback<F, Fut, B>(mut self, fallback: F) -> Self
     where

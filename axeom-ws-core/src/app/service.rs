@@ -302,11 +302,13 @@ impl Service {
     }
 
     async fn fall_back(&self, request: Request<()>) -> Response<Bytes> {
-        let plain = matches!(*request.method(), Method::GET | Method::HEAD)
-            && !handshake::is_upgrade(&request);
+        let plain = !handshake::is_upgrade(&request);
         let Some(fallback) = self.0.fallback.as_ref().filter(|_| plain) else {
             return Refusal::NotFound.into_response();
         };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Refusal::FallbackMethod.into_response();
+        }
         if let Err(refusal) = handshake::check_no_body(request.headers()) {
             return refusal.into_response();
         }

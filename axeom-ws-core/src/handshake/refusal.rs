@@ -78,6 +78,9 @@ pub enum Refusal {
     /// 405: the method is not GET (RFC 6455 §4.1).
     #[error("a WebSocket handshake is a GET request")]
     MethodNotAllowed,
+    /// 405: no route has this path, and the app's fallback answers GET and HEAD alone.
+    #[error("this is no WebSocket route; send GET or HEAD for what else is here")]
+    FallbackMethod,
     /// 426: the request is not an upgrade to WebSocket over HTTP/1.1 (RFC 6455 §4.2.1).
     #[error(
         "this is a WebSocket route; send HTTP/1.1 with Upgrade: websocket and Connection: Upgrade"
@@ -144,7 +147,7 @@ impl Refusal {
             }
             Refusal::TimedOut => StatusCode::REQUEST_TIMEOUT,
             Refusal::NotFound => StatusCode::NOT_FOUND,
-            Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::MethodNotAllowed | Refusal::FallbackMethod => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::UpgradeRequired | Refusal::UnsupportedVersion => StatusCode::UPGRADE_REQUIRED,
             Refusal::UnknownHost { .. } => StatusCode::MISDIRECTED_REQUEST,
             Refusal::ForeignOrigin { .. } => StatusCode::FORBIDDEN,
@@ -163,6 +166,9 @@ impl Refusal {
         match self {
             Refusal::MethodNotAllowed => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+            }
+            Refusal::FallbackMethod => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
             Refusal::UpgradeRequired => {
                 headers.insert(header::UPGRADE, WEBSOCKET);
