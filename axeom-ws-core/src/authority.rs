@@ -1,10 +1,12 @@
 use std::{net::Ipv6Addr, str};
 
+use memchr::memchr;
+
 /// A host and a port, as `Host`, an absolute request target and an origin name them
 /// (RFC 9110 §7.2, RFC 3986 §3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Authority<'a> {
-    host: &'a str,
+    host: &'a [u8],
     pub(crate) port: Option<u16>,
 }
 
@@ -12,21 +14,18 @@ impl<'a> Authority<'a> {
     /// `None` if there is no host, if one of the two is malformed, or if there is more than these
     /// two, such as userinfo.
     pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
-        let text = str::from_utf8(text).ok()?;
-        // An IPv6 address has colons of its own.
-        let end = match text.strip_prefix('[') {
-            Some(_) => text.find(']')? + 1,
-            None => text.find(':').unwrap_or(text.len()),
+        let end = match text.first()? {
+            // An IPv6 address has colons of its own.
+            b'[' => memchr(b']', text)? + 1,
+            _ => memchr(b':', text).unwrap_or(text.len()),
         };
         let (host, rest) = text.split_at(end);
-        let port = match rest.strip_prefix(':') {
-            None if rest.is_empty() => None,
-            None => return None,
-            Some("") => None,
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(digits.parse().ok()?)
+        let port = match rest {
+            [] | [b':'] => None,
+            [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+                Some(str::from_utf8(digits).ok()?.parse().ok()?)
             }
-            Some(_) => return None,
+            _ => return None,
         };
         is_host(host).then_some(Self { host, port })
     }
@@ -38,20 +37,18 @@ impl<'a> Authority<'a> {
 }
 
 /// Whether this is an IPv6 address in brackets, an IPv4 address or a name (RFC 3986 §3.2.2).
-fn is_host(host: &str) -> bool {
-    if let Some(address) = host.strip_prefix('[') {
-        return address.strip_suffix(']').is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
+fn is_host(host: &[u8]) -> bool {
+    if let [b'[', address @ .., b']'] = host {
+        return str::from_utf8(address).is_ok_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
     }
-    let mut bytes = host.bytes();
+    let mut bytes = host.iter();
+    let is_hex = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
     while let Some(byte) = bytes.next() {
-        let good = match byte {
-            b'%' => [bytes.next(), bytes.next()]
-                .iter()
-                .all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit())),
-            byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte),
-        };
-        if !good {
-            return false;
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {}
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {}
+            b'%' if is_hex(bytes.next()) && is_hex(bytes.next()) => {}
+            _ => return false,
         }
     }
     !host.is_empty()
@@ -72,6 +69,7 @@ mod tests {
             ("[::ffff:10.0.0.1]:3000", "[::ffff:10.0.0.1]", Some(3000)),
             ("a_b.%C3%A9", "a_b.%C3%A9", None),
         ] {
+            let host = host.as_bytes();
             assert_eq!(Authority::parse(text.as_bytes()), Some(Authority { host, port }), "{text}");
         }
     }
