@@ -27,7 +27,7 @@ FLOORS = [
     "options",
     "origin violation compression contained",
     "telemetry",
-    "close json",
+    "close json authority",
     "message",
     "utf8",
     "sync shrink",

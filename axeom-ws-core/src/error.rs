@@ -182,6 +182,12 @@ pub enum AppError {
         /// The subprotocol.
         protocol: String,
     },
+    /// A host that the app is to answer for is not a name or an address with an optional port.
+    #[error("allow_hosts: {host:?} must be a name or an address with an optional port")]
+    Host {
+        /// The host.
+        host: String,
+    },
 }
 
 /// Why a server cannot serve.

@@ -8,6 +8,7 @@
 //! - [`handshake`] and [`protocol`] implement RFC 6455 without I/O.
 
 mod app;
+mod authority;
 mod close;
 mod compression;
 mod connection;

@@ -220,7 +220,8 @@ impl Options {
     }
 
     /// Lets pages of these origins connect, such as `https://example.com`, besides pages from the
-    /// same host (RFC 6455 §10.2). By default, only pages from the same host may.
+    /// same host (RFC 6455 §10.2). By default, only pages from the same host may, of either scheme
+    /// unless [`App::secure`](crate::App::secure) names theirs. Others are refused with 403.
     pub fn allow_origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
         self.origins = Some(OriginPolicy::Listed(origins.into_iter().map(Into::into).collect()));
         self

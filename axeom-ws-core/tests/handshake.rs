@@ -89,7 +89,7 @@ proptest! {
             prop_assert!(size <= input.len());
             prop_assert!(input[..size].ends_with(b"\r\n\r\n"));
             let upgrade = check_head(&request)
-                .and_then(|()| check_upgrade(&request, &OriginPolicy::default()));
+                .and_then(|()| check_upgrade(&request, &OriginPolicy::default(), None));
             let _ = (offered_protocols(&request), offered_extensions(&request));
             if upgrade.is_ok() {
                 prop_assert!(is_upgrade(&request));
@@ -108,14 +108,14 @@ proptest! {
     }
 
     #[test]
-    fn sixteen_bytes_of_base64_are_a_key(digits in "[A-Za-z0-9+/]{22}", at in 0..24_usize) {
+    fn sixteen_bytes_of_base64_are_a_key(digits in "[A-Za-z0-9+/]{21}[AQgw]", at in 0..24_usize) {
         let key = format!("{digits}==");
-        let response = check_upgrade(&request(&key), &OriginPolicy::default());
+        let response = check_upgrade(&request(&key), &OriginPolicy::default(), None);
         prop_assert!(response.is_ok());
         let mut broken = key.into_bytes();
         broken[at] = b'-';
         let broken = String::from_utf8(broken).unwrap();
-        let refusal = check_upgrade(&request(&broken), &OriginPolicy::default());
+        let refusal = check_upgrade(&request(&broken), &OriginPolicy::default(), None);
         prop_assert_eq!(refusal, Err(Refusal::BadKey));
     }
 
@@ -166,7 +166,7 @@ fn request(key: &str) -> Request<()> {
 #[test]
 fn the_accept_key_is_that_of_the_rfc() {
     let request = request("dGhlIHNhbXBsZSBub25jZQ==");
-    let upgrade = check_upgrade(&request, &OriginPolicy::default()).unwrap();
+    let upgrade = check_upgrade(&request, &OriginPolicy::default(), None).unwrap();
     let protocol = HeaderValue::from_static("v1");
     let response = upgrade.response(Some(&protocol)).map(|()| Bytes::new());
     assert_eq!(
@@ -186,17 +186,21 @@ fn every_refusal_is_a_whole_response_of_one_line() {
         (Refusal::BareLf, 400),
         (Refusal::FoldedHeader, 400),
         (Refusal::Host, 400),
+        (Refusal::MalformedHost { host: "a b".to_owned() }, 400),
+        (Refusal::Repeated { header: "Origin" }, 400),
+        (Refusal::UnknownHost { host: "elsewhere".to_owned() }, 421),
         (Refusal::RequestLineTooLong { limit: 1 }, 414),
         (Refusal::HeadTooLarge { limit: 1 }, 431),
         (Refusal::TooManyHeaders { limit: 1 }, 431),
         (Refusal::TimedOut, 408),
         (Refusal::NotFound, 404),
         (Refusal::MethodNotAllowed, 405),
+        (Refusal::FallbackMethod, 405),
         (Refusal::UpgradeRequired, 426),
         (Refusal::UnsupportedVersion, 426),
         (Refusal::BadKey, 400),
         (Refusal::Body, 400),
-        (Refusal::ForeignOrigin, 403),
+        (Refusal::ForeignOrigin { origin: "http://elsewhere".to_owned() }, 403),
         (Refusal::Failed, 500),
         (Refusal::ProtocolRequired, 400),
         (Refusal::BadProtocols, 400),

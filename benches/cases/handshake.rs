@@ -49,7 +49,7 @@ fn respond(head: &'static [u8]) -> Work {
     Work::new(1, move || {
         let head = HeadReader::new(HeadLimits::default()).read(head).unwrap().unwrap();
         check_head(&head.request).unwrap();
-        let upgrade = check_upgrade(&head.request, &origins).unwrap();
+        let upgrade = check_upgrade(&head.request, &origins, None).unwrap();
         black_box(encode(&upgrade.response(Some(&protocol)).map(|()| Bytes::new())));
     })
 }

@@ -76,7 +76,7 @@ impl Client {
         )?;
         let mut input = Vec::new();
         let response = read_response(&mut stream, &mut input)?;
-        let agreed = match &check_response(&response, &key)?[..] {
+        let agreed = match &check_response(&response, &key, &[])?[..] {
             [] => None,
             [one] => Some(agreed_deflate(one, &compression).ok_or("an unusable answer")?),
             _ => return Err("more extensions than were offered".into()),

@@ -7,7 +7,7 @@ use async_tungstenite::tungstenite::{
     self,
     http::{HeaderName, HeaderValue, Response as HttpResponse, StatusCode, header},
 };
-use axeom_ws::{App, Options, Rejection};
+use axeom_ws::{App, AppError, Options, Rejection};
 use futures::{FutureExt, channel::oneshot, future::Shared};
 
 use super::handshake::assert_refused;
@@ -20,6 +20,10 @@ on_every_runtime!(
     only_pages_of_the_same_host_connect,
     listed_origins_connect_too,
     every_origin_connects_when_all_are_allowed,
+    a_foreign_origin_is_told_which_option_lets_it_in,
+    a_known_scheme_is_compared,
+    the_host_of_an_absolute_target_counts,
+    a_host_that_is_not_listed_is_refused_before_anything_runs,
     a_rejection_reaches_the_client_whole,
     a_rejection_reaches_a_real_client,
     a_failed_derive_tells_no_detail,
@@ -68,6 +72,9 @@ async fn only_pages_of_the_same_host_connect<R: TestRuntime>() {
         ("example.com", "http://evil.example/example.com", false),
         ("example.com", "http://evil.example#example.com", false),
         ("example.com", "http://evil.example\\@example.com", false),
+        ("example.com", "http://evil.example@example.com", false),
+        ("example.com", "http://example.com:443", false),
+        ("example.com", "app://example.com", false),
         ("example.com", "http://sub.example.com", false),
         ("example.com:8080", "http://example.com:8081", false),
         ("example.com:8080", "http://example.com", false),
@@ -75,7 +82,6 @@ async fn only_pages_of_the_same_host_connect<R: TestRuntime>() {
         ("example.com", "example.com", false),
         ("example.com", "", false),
         ("null", "null", false),
-        ("example.com", "http://example.com\r\nOrigin: http://example.com", false),
         ("example.com", "http://example.com, http://evil.example", false),
     ];
     origins::<R>(Options::new(), &cases).await;
@@ -98,6 +104,117 @@ async fn listed_origins_connect_too<R: TestRuntime>() {
 async fn every_origin_connects_when_all_are_allowed<R: TestRuntime>() {
     let cases = [("example.com", "http://evil.example", true), ("example.com", "null", true)];
     origins::<R>(Options::new().allow_any_origin(), &cases).await;
+}
+
+async fn a_foreign_origin_is_told_which_option_lets_it_in<R: TestRuntime>() {
+    let server = TestServer::start::<R, _>(App::new().ws("/", |route| route)).await;
+    let ask = async |origin: &str| {
+        let mut raw = server.raw::<R>().await;
+        let request = Request::get("/").and(format!("Origin: {origin}"));
+        let response = raw.ask(&request).await;
+        assert_refused(&response, 403, &request);
+        assert!(response.body.contains("allow_origins"), "{response:?}");
+        response.body
+    };
+    assert!(ask("http://evil.example").await.contains("\"http://evil.example\""));
+    // What is sent back is short, and text that nobody mistakes for markup or a control character.
+    let body = ask("a\tb\u{e9}\"").await;
+    assert!(body.contains(r#""a\tb\xc3\xa9\"""#), "{body}");
+    assert!(ask(&"x".repeat(4000)).await.len() < 200);
+}
+
+async fn a_known_scheme_is_compared<R: TestRuntime>() {
+    let listed = Options::new().allow_origins(["http://listed.example"]);
+    for (secure, https, http) in [(true, 101, 403), (false, 403, 101)] {
+        let app = App::new().secure(secure).options(listed.clone()).ws("/", |route| route);
+        let server = TestServer::start::<R, _>(app).await;
+        for (origin, status) in [
+            ("https://example.com", https),
+            ("http://example.com", http),
+            ("http://example.com:443", 403),
+            ("http://listed.example", 101),
+        ] {
+            let request =
+                Request::get("/").with("Host", "example.com").and(format!("Origin: {origin}"));
+            let response = respond::<R>(&server, &request).await;
+            assert_eq!(response.status, status, "secure({secure}): {request:?}");
+        }
+    }
+}
+
+async fn the_host_of_an_absolute_target_counts<R: TestRuntime>() {
+    let mut events = Events::new();
+    let (derived, opened) = (events.teller(), events.teller());
+    let app = App::new()
+        .guard(move |ctx| {
+            derived(ctx.header("host").map(str::to_owned));
+            async { Ok(()) }
+        })
+        .ws("/", move |route| {
+            route.open(move |ws| {
+                opened(ws.header("host").map(str::to_owned));
+                async {}
+            })
+        });
+    let server = TestServer::start::<R, _>(app).await;
+    let request = Request::get("http://target.example:81/").with("Host", "header.example");
+    let from = |origin: &str| request.clone().and(format!("Origin: {origin}"));
+    let foreign = from("http://header.example");
+    assert_refused(&server.raw::<R>().await.ask(&foreign).await, 403, &foreign);
+    let response = respond::<R>(&server, &from("http://target.example:81")).await;
+    assert_eq!(response.status, 101);
+    for who in ["the guard", "the handler"] {
+        assert_eq!(events.next().await.as_deref(), Some("target.example:81"), "{who}");
+    }
+}
+
+async fn a_host_that_is_not_listed_is_refused_before_anything_runs<R: TestRuntime>() {
+    let mut events = Events::new();
+    let (derived, fell_back) = (events.teller(), events.teller());
+    let app = App::new()
+        .allow_hosts(["chat.example", "localhost:3000", "[::1]"])
+        .guard(move |_| {
+            derived("the guard ran");
+            async { Ok(()) }
+        })
+        .ws("/", |route| route)
+        .fallback(move |_| {
+            fell_back("the fallback ran");
+            async { HttpResponse::new("") }
+        });
+    let server = TestServer::start::<R, _>(app).await;
+    for request in [
+        Request::get("/").with("Host", "evil.example"),
+        Request::get("/").with("Host", "chat.example.evil.example"),
+        Request::get("/").with("Host", "sub.chat.example"),
+        Request::get("/").with("Host", "localhost"),
+        Request::get("/").with("Host", "localhost:3001"),
+        Request::get("http://evil.example/").with("Host", "chat.example"),
+        // What a page with a name of its own for the server sends.
+        Request::get("/").with("Host", "evil.example").and("Origin: http://evil.example"),
+        Request::get("/nowhere").with("Host", "evil.example"),
+        Request::plain("GET /page").with("Host", "evil.example"),
+        Request::plain("GET /page").line("HTTP/1.1", "HTTP/1.0").without("Host"),
+    ] {
+        let response = server.raw::<R>().await.ask(&request).await;
+        assert_refused(&response, 421, &request);
+        assert!(response.body.contains("allow_hosts"), "{response:?}");
+    }
+    assert_eq!(events.rest(), [] as [&str; 0]);
+    for host in ["chat.example", "CHAT.example:8080", "localhost:3000", "[::1]:80"] {
+        let response = respond::<R>(&server, &Request::get("/").with("Host", host)).await;
+        assert_eq!(response.status, 101, "{host}");
+    }
+    let request = Request::get("http://chat.example/").with("Host", "evil.example");
+    assert_eq!(respond::<R>(&server, &request).await.status, 101, "the target counts");
+}
+
+#[test]
+fn an_app_cannot_be_built_with_a_host_that_is_none() {
+    for host in ["", "http://a", "a/", "a:b", "*.example.com:x", "::1"] {
+        let error = App::new().allow_hosts(["localhost", host]).build().unwrap_err();
+        assert!(matches!(&error, AppError::Host { host: bad } if bad == host), "{error:?}");
+    }
 }
 
 fn teapot() -> Rejection {

@@ -27,6 +27,7 @@ on_every_runtime!(
     options_of_a_route_go_before_those_of_its_group_and_app,
     the_request_is_there_for_derives_and_handlers,
     derives_and_handlers_are_answered_alike,
+    all_values_of_a_repeated_header_are_there,
     every_connection_has_an_id_of_its_own
 );
 
@@ -272,7 +273,7 @@ async fn the_request_is_there_for_derives_and_handlers<R: TestRuntime>() {
                 ctx.param("nothing").to_owned(),
                 format!("{:?}", ctx.header("X-Twice")),
                 format!("{:?}", ctx.header("x-nothing")),
-                format!("{:?}", ctx.headers().get_all("x-twice").iter().count()),
+                format!("{:?}", ctx.header_map().get_all("x-twice").iter().count()),
                 format!("{:?} {:?}", ctx.query("q"), ctx.query("nothing")),
                 format!("{:?} {:?}", ctx.cookie("session"), ctx.cookie("nothing")),
                 ctx.uri().to_string(),
@@ -378,6 +379,43 @@ async fn derives_and_handlers_are_answered_alike<R: TestRuntime>() {
     assert_eq!(derived[10..15], [some("header"), some(""), None, None, None]);
     assert_eq!(derived[15..18], [some("a=x"), some("b=y z"), some("*=")]);
     assert_eq!(derived[18..], [some(path)]);
+}
+
+async fn all_values_of_a_repeated_header_are_there<R: TestRuntime>() {
+    struct Seen(Vec<Vec<String>>);
+    const ASKED: [&str; 4] = ["X-Forwarded-For", "x-bytes", "x-missing", ":uri"];
+    let mut events = Events::new();
+    let tell = events.teller();
+    let app = App::new()
+        .derive(async |ctx| {
+            Ok(Seen(ASKED.map(|name| ctx.headers(name).map(str::to_owned).collect()).into()))
+        })
+        .ws("/", |route| {
+            route.open(move |ws: Ws<With<Seen, ()>>| {
+                let all: [Vec<String>; 4] =
+                    ASKED.map(|name| ws.headers(name).map(str::to_owned).collect());
+                tell((ws.data().0.clone(), Vec::from(all)));
+                async {}
+            })
+        });
+    let server = TestServer::start::<R, _>(app).await;
+    let mut raw = server.raw::<R>().await;
+    let head = Request::get("/")
+        .and("X-Forwarded-For: 10.0.0.1")
+        .and("X-Bytes: \u{e9}")
+        .and("x-forwarded-for: 10.0.0.2, 10.0.0.3")
+        .and("X-FORWARDED-FOR: 10.0.0.4")
+        .text();
+    // One byte of the two that this letter has in UTF-8 is left out.
+    let mut head = head.into_bytes();
+    let letter = head.windows(2).position(|pair| pair == "\u{e9}".as_bytes()).unwrap();
+    head.remove(letter);
+    raw.send(head).await;
+    assert_eq!(raw.head().await.status, 101);
+    let (derived, handled): (Vec<Vec<String>>, _) = events.next().await;
+    assert_eq!(derived, handled);
+    assert_eq!(derived[0], ["10.0.0.1", "10.0.0.2, 10.0.0.3", "10.0.0.4"]);
+    assert_eq!(derived[1..], [[], [], [] as [&str; 0]]);
 }
 
 async fn every_connection_has_an_id_of_its_own<R: TestRuntime>() {

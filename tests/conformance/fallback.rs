@@ -1,5 +1,7 @@
 //! Plain HTTP beside WebSocket: the app's fallback.
 
+use std::time::{Duration, SystemTime};
+
 use async_tungstenite::tungstenite::http::Response as HttpResponse;
 use axeom_ws::App;
 
@@ -14,6 +16,9 @@ on_every_runtime!(
     a_plain_head_gets_the_head_of_the_page,
     a_head_without_a_body_is_whole,
     all_else_goes_past_the_fallback,
+    another_method_is_told_those_of_the_fallback,
+    http_1_0_without_a_host_gets_the_page,
+    every_response_but_101_is_dated,
     a_fallback_that_panics_is_500,
     without_a_fallback_there_is_nothing
 );
@@ -85,7 +90,9 @@ async fn all_else_goes_past_the_fallback<R: TestRuntime>() {
     let server = page::<R>().await;
     for (request, status) in [
         (Request::get("/index"), 404),
-        (Request::plain("POST /index"), 404),
+        (Request::plain("POST /index"), 405),
+        (Request::plain("CONNECT localhost:80"), 405),
+        (Request::get("/index").line("GET", "POST"), 404),
         (Request::plain("GET /index").and("Content-Length: 3"), 400),
         (Request::plain("GET /index").and("Transfer-Encoding: chunked"), 400),
         (Request::plain("GET /index").without("Host"), 400),
@@ -94,6 +101,59 @@ async fn all_else_goes_past_the_fallback<R: TestRuntime>() {
     ] {
         assert_refused(&ask::<R>(&server, &request).await, status, &request);
     }
+}
+
+async fn another_method_is_told_those_of_the_fallback<R: TestRuntime>() {
+    let server = page::<R>().await;
+    for request in [
+        Request::plain("POST /index"),
+        Request::plain("DELETE /index").and("Content-Length: 3"),
+        Request::plain("OPTIONS *"),
+        Request::plain("get /index"),
+    ] {
+        let response = ask::<R>(&server, &request).await;
+        assert_refused(&response, 405, &request);
+        assert_eq!(response.header("allow"), Some("GET, HEAD"), "{request:?}");
+    }
+    let route = ask::<R>(&server, &Request::plain("POST /chat")).await;
+    assert_eq!(route.header("allow"), Some("GET"), "a route goes before the fallback");
+}
+
+async fn http_1_0_without_a_host_gets_the_page<R: TestRuntime>() {
+    let server = page::<R>().await;
+    let old = |line| Request::plain(line).line("HTTP/1.1", "HTTP/1.0").without("Host");
+    assert_eq!(ask::<R>(&server, &old("GET /index")).await.body, "you asked for /index");
+    assert_refused(&ask::<R>(&server, &old("GET /chat")).await, 426, &"GET /chat");
+}
+
+async fn every_response_but_101_is_dated<R: TestRuntime>() {
+    let app = App::new().ws("/chat", |route| route).fallback(async |request| {
+        match request.uri().path() {
+            "/old" => HttpResponse::builder().header("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            _ => HttpResponse::builder(),
+        }
+        .body("")
+        .unwrap()
+    });
+    let server = TestServer::start::<R, _>(app).await;
+    for (request, status) in [
+        (Request::plain("GET /page"), 200),
+        (Request::plain("HEAD /page"), 200),
+        (Request::plain("GET /chat"), 426),
+        (Request::plain("GET chat"), 400),
+        (Request::plain("GET"), 400),
+        (Request::get("/nowhere"), 404),
+    ] {
+        let response = ask::<R>(&server, &request).await;
+        assert_eq!(response.status, status, "{request:?}");
+        let date = response.header("date").unwrap_or_else(|| panic!("{request:?}: {response:?}"));
+        let age = SystemTime::now().duration_since(httpdate::parse_http_date(date).unwrap());
+        assert!(age.unwrap() < Duration::from_secs(60), "{date}");
+    }
+    let old = ask::<R>(&server, &Request::plain("GET /old")).await;
+    assert_eq!(old.header("date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+    let upgraded = server.raw::<R>().await.upgrade("/chat").await;
+    assert_eq!(upgraded.header("date"), None);
 }
 
 async fn a_fallback_that_panics_is_500<R: TestRuntime>() {

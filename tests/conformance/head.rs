@@ -16,6 +16,10 @@ on_every_runtime!(
     an_empty_line_before_the_request_is_skipped,
     what_is_not_http_is_refused,
     exactly_one_host_is_needed,
+    a_malformed_host_is_refused,
+    a_host_is_a_name_or_an_address_with_an_optional_port,
+    http_1_0_needs_no_host,
+    a_target_of_another_form_is_refused,
     a_line_that_ends_with_a_bare_lf_is_refused,
     a_folded_header_is_refused,
     a_long_request_line_is_refused_before_it_ends,
@@ -107,13 +111,82 @@ async fn exactly_one_host_is_needed<R: TestRuntime>() {
         good.clone().without("Host"),
         good.clone().and("Host: localhost"),
         good.clone().and("host: elsewhere"),
-        good.clone().line("HTTP/1.1", "HTTP/1.0").without("Host"),
         Request::plain("GET /nowhere").without("Host"),
     ] {
         let mut raw = server.raw::<R>().await;
         let response = raw.ask(&request).await;
         assert_refused(&response, 400, &request);
         assert!(response.body.contains("Host"), "{response:?}");
+    }
+}
+
+async fn a_malformed_host_is_refused<R: TestRuntime>() {
+    let server = TestServer::start::<R, _>(app()).await;
+    for host in [
+        "",
+        ":80",
+        "a b",
+        "a,\tb",
+        "a@b",
+        "a@b:99999/x",
+        "http://a",
+        "a/x",
+        "a?x",
+        "a#x",
+        "a\\b",
+        "a:65536",
+        "a:+80",
+        "a:80:80",
+        "::1",
+        "[::1",
+        "[::1]80",
+        "[a]",
+        "%zz",
+        "\u{e9}",
+    ] {
+        for path in ["/chat", "/nowhere", "http://localhost/chat"] {
+            let request = Request::get(path).with("Host", host);
+            let mut raw = server.raw::<R>().await;
+            let response = raw.ask(&request).await;
+            assert_refused(&response, 400, &request);
+            assert!(response.body.contains("Host"), "{response:?}");
+        }
+    }
+    for target in ["http://a@b/chat", "http://a:99999/chat", "http://[a]/chat"] {
+        refused::<R>(&server, &Request::get(target).text(), 400).await;
+    }
+}
+
+async fn a_host_is_a_name_or_an_address_with_an_optional_port<R: TestRuntime>() {
+    let server = TestServer::start::<R, _>(app()).await;
+    for host in
+        ["a", "a:", "a:0", "A.example.:65535", "a_b-c~d", "10.0.0.1:80", "[::1]", "[::1]:80"]
+    {
+        let mut raw = server.raw::<R>().await;
+        raw.send(Request::get("/chat").with("Host", host).text()).await;
+        assert_eq!(raw.head().await.status, 101, "{host}");
+    }
+}
+
+async fn http_1_0_needs_no_host<R: TestRuntime>() {
+    let server = TestServer::start::<R, _>(app()).await;
+    for (path, status) in [("/chat", 426), ("/nowhere", 404)] {
+        let request = Request::get(path).line("HTTP/1.1", "HTTP/1.0");
+        refused::<R>(&server, &request.clone().without("Host").text(), status).await;
+        // If there is one, it must be good all the same.
+        refused::<R>(&server, &request.clone().with("Host", "a b").text(), 400).await;
+        refused::<R>(&server, &request.and("Host: localhost").text(), 400).await;
+    }
+}
+
+async fn a_target_of_another_form_is_refused<R: TestRuntime>() {
+    let server = TestServer::start::<R, _>(app()).await;
+    for target in ["/chat#x", "/chat#", "/chat?a#x", "*", "chat", "localhost:80", "http://", "?a"] {
+        refused::<R>(&server, &Request::get(target).text(), 400).await;
+    }
+    // These two belong to methods that no route answers.
+    for line in ["OPTIONS *", "CONNECT localhost:80"] {
+        refused::<R>(&server, &Request::plain(line).text(), 404).await;
     }
 }
 

@@ -33,6 +33,7 @@ on_every_runtime!(
     an_accepted_handshake_takes_a_place_until_it_is_dropped,
     each_address_has_its_own_places,
     one_address_is_one_however_it_is_written,
+    an_ipv6_network_has_its_places_together,
     a_plugin_may_set_the_limit,
     the_innermost_limit_of_a_message_holds,
     a_server_does_not_start_with_an_option_that_cannot_be
@@ -211,6 +212,39 @@ async fn one_address_is_one_however_it_is_written<R: TestRuntime>() {
     drop(raw);
     until(|| service.handle().connections() == 1).await;
     assert!(peer::<R>(&service, "10.0.0.1", 1).await.1);
+}
+
+async fn an_ipv6_network_has_its_places_together<R: TestRuntime>() {
+    let app = || echo().max_connections_per_ip(1);
+    // With the first address inside: whether the second comes in too.
+    for (app, second, enters) in [
+        (app(), "2001:db8:0:1:ffff::2", false),
+        (app(), "2001:db8:0:2::1", true),
+        (app().ipv6_prefix_len(48), "2001:db8:0:ffff::1", false),
+        (app().ipv6_prefix_len(48), "2001:db8:1::1", true),
+        (app().ipv6_prefix_len(128), "2001:db8:0:1::2", true),
+        (app().ipv6_prefix_len(128), "2001:db8:0:1::1", false),
+        (app().ipv6_prefix_len(255), "2001:db8:0:1::2", true),
+        (app().ipv6_prefix_len(0), "fe80::1", false),
+        (app().ipv6_prefix_len(0), "10.0.0.1", true),
+        (app().ipv6_prefix_len(0), "::ffff:10.0.0.1", true),
+    ] {
+        let service = app.build().unwrap();
+        let (raw, entered) = peer::<R>(&service, "2001:db8:0:1::1", 1).await;
+        assert!(entered);
+        let (_second, entered) = peer::<R>(&service, second, 2).await;
+        assert_eq!(entered, enters, "{second}");
+        // Its place is free again under the same name.
+        drop(raw);
+        until(|| service.handle().connections() == usize::from(enters)).await;
+        assert!(peer::<R>(&service, "2001:db8:0:1::1", 3).await.1);
+    }
+    // The prefix is that of IPv6 alone.
+    let service = app().ipv6_prefix_len(8).build().unwrap();
+    let (_first, entered) = peer::<R>(&service, "::ffff:10.0.0.1", 1).await;
+    assert!(entered);
+    assert!(!peer::<R>(&service, "10.0.0.1", 1).await.1);
+    assert!(peer::<R>(&service, "10.0.0.2", 1).await.1);
 }
 
 async fn a_plugin_may_set_the_limit<R: TestRuntime>() {

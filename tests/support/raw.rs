@@ -55,6 +55,12 @@ impl Raw {
         std::mem::take(&mut self.received)
     }
 
+    /// Everything until the server ends the connection, which it must do without a reset.
+    pub async fn read_to_orderly_end(&mut self) -> Vec<u8> {
+        self.stream.read_to_end(&mut self.received).await.unwrap();
+        std::mem::take(&mut self.received)
+    }
+
     /// Sends a request and reads its whole response.
     pub async fn ask(&mut self, request: &Request) -> Response {
         self.send(request.text()).await;
@@ -63,7 +69,7 @@ impl Raw {
 
     /// A whole response, whose connection the server ends.
     pub async fn response(&mut self) -> Response {
-        Response::parse(&String::from_utf8(self.read_to_end().await).unwrap())
+        Response::parse(&String::from_utf8(self.read_to_orderly_end().await).unwrap())
     }
 
     /// A response head, with the connection going on after it.

@@ -71,19 +71,44 @@ impl<D> Context<D> {
 
     /// The first value of a request header, whose name may be in any case. `None` if the header is
     /// missing or its value is not UTF-8.
+    ///
+    /// A header may be repeated, and the client decides what comes first. A proxy that appends its
+    /// own `X-Forwarded-For` is to be believed in the last value alone:
+    /// [`headers`](Self::headers) has them all. `Host` and `Origin` have one value, because a
+    /// request that repeats them is refused, and `Host` is that of an absolute request target, if
+    /// the request has one (RFC 9112 §3.2.2).
     pub fn header(&self, name: &str) -> Option<&str> {
-        request::header(self.headers(), name)
+        request::header(self.header_map(), name)
+    }
+
+    /// The values of all headers with this name, in the order they came in. The name may be in any
+    /// case, and values that are not UTF-8 are left out. A value may be a list with commas, as if
+    /// its items had come in several headers (RFC 9110 §5.3).
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::Context;
+    ///
+    /// /// What the proxy in front of the server appended.
+    /// fn client(ctx: &Context) -> Option<&str> {
+    ///     let last = ctx.headers("x-forwarded-for").last()?;
+    ///     last.rsplit(',').next().map(str::trim)
+    /// }
+    /// # let _ = client;
+    /// ```
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        request::headers(self.header_map(), name)
     }
 
     /// The headers of the request.
-    pub fn headers(&self) -> &HeaderMap {
+    pub fn header_map(&self) -> &HeaderMap {
         self.handshake.request.headers()
     }
 
     /// The value of the first cookie with this name (RFC 6265 §5.4). `None` if the cookie is
     /// missing or its value is not UTF-8.
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        let cookies = self.headers().get_all(http::header::COOKIE).iter();
+        let cookies = self.header_map().get_all(http::header::COOKIE).iter();
         request::cookie(cookies.map(HeaderValue::as_bytes), name)
     }
 

@@ -24,7 +24,7 @@ mod ws;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, uri::Scheme};
 
 #[cfg(feature = "json")]
 pub use self::json::SendJsonError;
@@ -191,10 +191,10 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     }
 
     /// Answers GET and HEAD requests that ask for no upgrade and match no route, such as the
-    /// request for the page that opens the WebSocket. Without a fallback they are answered with
-    /// 404.
+    /// request for the page that opens the WebSocket. Other methods get 405 then. Without a
+    /// fallback all of them are answered with 404.
     ///
-    /// The connection is closed after the response. A panic is answered with 500. A second fallback
+    /// The connection is closed after the response, which gets a `Date` if it has none. A panic is answered with 500. A second fallback
     /// replaces the first.
     pub fn fallback<F, Fut, B>(mut self, fallback: F) -> Self
     where
@@ -224,6 +224,41 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self
     }
 
+    /// Answers only requests for these hosts, such as `chat.example.com`. Others are refused with
+    /// 421 (RFC 9110 §15.5.20), before routes, derives and the fallback. Default: all hosts.
+    ///
+    /// Without this, a page can point a name of its own at the server, and then comes from the same
+    /// host as far as the server can tell (DNS rebinding). An app that trusts everybody who reaches
+    /// it, on `localhost` or in an internal network, needs it.
+    ///
+    /// An entry with a port, such as `localhost:3000`, allows that port alone, and one without
+    /// allows all ports. Clients leave out the default port of their scheme. Names are compared
+    /// without regard to case, and an IPv6 address is in brackets. A second call replaces the
+    /// first, and without entries every request is refused. An entry that is no host is an error
+    /// when the app is built.
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::App;
+    ///
+    /// let app = App::new().allow_hosts(["chat.example.com", "localhost:3000", "[::1]:3000"]);
+    /// # assert!(app.build().is_ok());
+    /// ```
+    pub fn allow_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
+        self.limits.hosts = Some(hosts.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Says whether pages reach the app over TLS, which it cannot tell by itself when a proxy ends
+    /// TLS. With `true`, a page of the same host may connect only if it came over `https`, and with
+    /// `false` only if it came over `http`. Default: neither is said, and both may connect.
+    ///
+    /// [`Options::allow_origins`] names whole origins, which this does not change.
+    pub fn secure(mut self, secure: bool) -> Self {
+        self.limits.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
+        self
+    }
+
     /// Limits how many connections the app may have at a time. Further handshakes are answered with
     /// 503 and `Retry-After`. Default: no limit.
     pub fn max_connections(mut self, most: usize) -> Self {
@@ -234,9 +269,21 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// Limits how many connections one IP address may have at a time. Further handshakes are
     /// answered with 503 and `Retry-After`. Default: no limit.
     ///
+    /// IPv6 addresses are counted by their network, of
+    /// [`ipv6_prefix_len`](Self::ipv6_prefix_len) bits, because a single client has a whole one to
+    /// choose from. An IPv4-mapped IPv6 address is counted as its IPv4 address.
+    ///
     /// Behind a proxy, all connections have the proxy's address.
     pub fn max_connections_per_ip(mut self, most: usize) -> Self {
         self.limits.capacity.per_ip = Some(most);
+        self
+    }
+
+    /// Sets by how many of its first bits [`max_connections_per_ip`](Self::max_connections_per_ip)
+    /// tells an IPv6 address from others. Default: 64, which is what one subscriber has at least;
+    /// many have 56 or 48. With 128 or more, each address counts alone.
+    pub fn ipv6_prefix_len(mut self, bits: u8) -> Self {
+        self.limits.capacity.ipv6_prefix_len = bits;
         self
     }
 
@@ -249,7 +296,7 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// itself.
     ///
     /// # Errors
-    /// A path, option or subprotocol is invalid, or two routes have the same path.
+    /// A path, option, subprotocol or host is invalid, or two routes have the same path.
     pub fn build(self) -> Result<Service, AppError> {
         let Self { scope, connections, fallback, limits } = self;
         Service::new(scope.into_routes(), fallback, connections, limits)

@@ -73,8 +73,8 @@ impl Rejection {
             .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// Rejects with any response. A server adds `Content-Length` and `Connection: close` when it
-    /// sends the response.
+    /// Rejects with any response. A server adds `Content-Length`, `Connection: close` and, if there
+    /// is none, `Date` when it sends the response.
     pub fn from_response(response: Response<impl Into<Bytes>>) -> Self {
         Self { response: Box::new(response.map(Into::into)), source: None }
     }

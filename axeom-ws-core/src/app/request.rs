@@ -100,6 +100,11 @@ fn text(value: &[u8]) -> Option<&str> {
     str::from_utf8(value).ok()
 }
 
+/// The values of all headers with this name that are text.
+pub(super) fn headers<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).into_iter().map(HeaderValue::as_bytes).filter_map(text)
+}
+
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(HeaderValue::as_bytes).and_then(text)
 }
@@ -170,6 +175,10 @@ impl RequestInfo {
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.lines.get(name).filter(|_| !name.starts_with(':'))
+    }
+
+    pub(super) fn headers<'n>(&self, name: &'n str) -> impl Iterator<Item = &str> + use<'_, 'n> {
+        self.lines.all(name).filter(|_| !name.starts_with(':')).filter_map(text)
     }
 
     pub(super) fn cookie(&self, name: &str) -> Option<&str> {

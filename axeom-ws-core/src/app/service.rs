@@ -3,7 +3,7 @@ use std::{fmt, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duratio
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, uri::Scheme};
 
 use super::{
     App,
@@ -17,6 +17,7 @@ use super::{
     ws::Ws,
 };
 use crate::{
+    authority::Authority,
     contained::{Contained, caught},
     error::AppError,
     handshake::{self, HeadLimits, Refusal, Upgrade, is_token_byte},
@@ -72,7 +73,7 @@ pub trait IntoService: sealed::IntoService {
     /// Builds the service, or returns the one that is built already.
     ///
     /// # Errors
-    /// A path, option or subprotocol of the app is invalid, or two routes have the same path.
+    /// A path, option, subprotocol or host of the app is invalid, or two routes have the same path.
     fn into_service(self) -> Result<Service, AppError>;
 }
 
@@ -99,6 +100,10 @@ impl IntoService for Service {
 
 /// The limits on clients until their handshake is accepted.
 pub(super) struct AdmissionLimits {
+    /// The hosts that the app answers for, if not for all.
+    pub(super) hosts: Option<Vec<String>>,
+    /// The scheme by which pages reach the app, if it is known.
+    pub(super) scheme: Option<Scheme>,
     pub(super) head: HeadLimits,
     pub(super) handshake_timeout: Duration,
     pub(super) capacity: Capacity,
@@ -107,6 +112,8 @@ pub(super) struct AdmissionLimits {
 impl Default for AdmissionLimits {
     fn default() -> Self {
         Self {
+            hosts: None,
+            scheme: None,
             head: HeadLimits::default(),
             handshake_timeout: Duration::from_secs(10),
             capacity: Capacity::default(),
@@ -164,6 +171,10 @@ impl Service {
         connections: Arc<Connections>,
         limits: AdmissionLimits,
     ) -> Result<Self, AppError> {
+        let is_host = |host: &&String| Authority::parse(host.as_bytes()).is_some();
+        if let Some(host) = limits.hosts.iter().flatten().find(|host| !is_host(host)) {
+            return Err(AppError::Host { host: host.clone() });
+        }
         let routes = routes.map(|route| {
             let route = ServedRoute::new(route)?;
             Ok((route.path.to_string(), Arc::new(route)))
@@ -223,19 +234,24 @@ impl Service {
     }
 
     /// Checks a request as far as that needs no user code.
-    fn check(&self, request: Request<()>, peer: Peer) -> Checked<'_> {
+    fn check(&self, mut request: Request<()>, peer: Peer) -> Checked<'_> {
         let refused = |request: Request<()>, refusal| {
             Checked::Refused(request.uri().path().to_owned(), refusal)
         };
-        if let Err(refusal) = handshake::check_head(&request) {
+        let limits = &self.0.limits;
+        let host_is_one_of = |hosts| handshake::check_host(&request, hosts);
+        let checked = handshake::check_head(&request)
+            .and_then(|()| limits.hosts.as_deref().map_or(Ok(()), host_is_one_of));
+        if let Err(refusal) = checked {
             return refused(request, refusal);
         }
+        handshake::settle_host(&mut request);
         let (route, params) = match self.0.router.find(request.uri().path()) {
             Ok(found) => found,
             Err(NotFound::NoRoute) => return Checked::NoRoute(Box::new(request)),
             Err(NotFound::NotText) => return refused(request, Refusal::PathNotText),
         };
-        match handshake::check_upgrade(&request, &route.settings.origins) {
+        match handshake::check_upgrade(&request, &route.settings.origins, limits.scheme.as_ref()) {
             Ok(upgrade) => {
                 let handshake = Arc::new(Handshake::new(request, params, peer));
                 Checked::Handshake { route, upgrade, handshake }
@@ -293,11 +309,13 @@ impl Service {
     }
 
     async fn fall_back(&self, request: Request<()>) -> Response<Bytes> {
-        let plain = matches!(*request.method(), Method::GET | Method::HEAD)
-            && !handshake::is_upgrade(&request);
+        let plain = !handshake::is_upgrade(&request);
         let Some(fallback) = self.0.fallback.as_ref().filter(|_| plain) else {
             return Refusal::NotFound.into_response();
         };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Refusal::FallbackMethod.into_response();
+        }
         if let Err(refusal) = handshake::check_no_body(request.headers()) {
             return refusal.into_response();
         }

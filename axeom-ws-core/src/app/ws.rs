@@ -283,10 +283,21 @@ impl<D> Ws<D> {
     /// The first value of a header of the handshake request, whose name may be in any case. `None`
     /// if the header is missing or its value is not UTF-8.
     ///
+    /// A header may be repeated, and the client decides what comes first. What a proxy appended is
+    /// in the last value: [`headers`](Self::headers) has them all, and
+    /// [`Context::header`](crate::Context::header) says more.
+    ///
     /// Headers that are of no use after the handshake are not kept: `Connection`, `Upgrade`,
     /// `Sec-WebSocket-Key`, `Sec-WebSocket-Version` and `Sec-WebSocket-Extensions`.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.0.request.header(name)
+    }
+
+    /// The values of all headers of the handshake request with this name, in the order they came
+    /// in. The name may be in any case, and values that are not UTF-8 are left out. What
+    /// [`header`](Self::header) says about headers that are not kept holds here too.
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.request.headers(name)
     }
 
     /// The value of the first cookie with this name (RFC 6265 §5.4). `None` if the cookie is

@@ -1,21 +1,70 @@
 use async_tungstenite::tungstenite::handshake::derive_accept_key;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, uri::Scheme,
+};
 
 use super::{
     Refusal,
     lists::{self, ExtensionOffer},
+    refusal::shown,
 };
-use crate::origin::OriginPolicy;
+use crate::{authority::Authority, origin::OriginPolicy};
 
-/// Checks what every request must have: exactly one `Host` header (RFC 9112 §3.2).
+/// Checks what every request must have: a target of a form that belongs to its method (RFC 9112
+/// §3.2), and exactly one `Host` header, which names a host and perhaps a port. HTTP/1.1 alone
+/// requires the header (RFC 9112 §3.2).
 ///
 /// # Errors
-/// [`Refusal::Host`] if there is none, or more than one.
+/// [`Refusal::InvalidHead`] if the target has another form, [`Refusal::Host`] if there is no `Host`
+/// or more than one, and [`Refusal::MalformedHost`] if it, or the target, names no usable host.
 pub fn check_head<B>(request: &Request<B>) -> Result<(), Refusal> {
-    if request.headers().get_all(header::HOST).iter().count() == 1 {
+    let (method, uri) = (request.method(), request.uri());
+    if uri.path() == "*" && method != Method::OPTIONS {
+        return Err(Refusal::InvalidHead("only OPTIONS may have the target *"));
+    }
+    if uri.scheme().is_none() && uri.authority().is_some() && method != Method::CONNECT {
+        return Err(Refusal::InvalidHead("the target must begin with a slash or with http://"));
+    }
+    let host = single(request.headers(), &header::HOST, Refusal::Host)?.map(HeaderValue::as_bytes);
+    if host.is_none() && request.version() == Version::HTTP_11 {
+        return Err(Refusal::Host);
+    }
+    let named = uri.authority().map(|authority| authority.as_str().as_bytes());
+    match [host, named].into_iter().flatten().find(|host| Authority::parse(host).is_none()) {
+        Some(host) => Err(Refusal::MalformedHost { host: shown(host) }),
+        None => Ok(()),
+    }
+}
+
+/// The host that a request asks for: that of its target, if it names one, and else that of its
+/// `Host` header (RFC 9112 §3.3).
+fn host<B>(request: &Request<B>) -> Option<&[u8]> {
+    match request.uri().authority() {
+        Some(authority) => Some(authority.as_str().as_bytes()),
+        None => request.headers().get(header::HOST).map(HeaderValue::as_bytes),
+    }
+}
+
+/// Replaces the `Host` header by the host that the target names, if it names one: that is the one
+/// which counts (RFC 9112 §3.2.2).
+pub(crate) fn settle_host<B>(request: &mut Request<B>) {
+    let named = request.uri().authority().map(|named| HeaderValue::from_str(named.as_str()));
+    if let Some(Ok(named)) = named {
+        request.headers_mut().insert(header::HOST, named);
+    }
+}
+
+/// Checks that a request asks for one of these hosts, which name a port if it is to be that one.
+pub(crate) fn check_host<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Refusal> {
+    let asked = host(request).unwrap_or_default();
+    let is_allowed = |asked: Authority<'_>| {
+        let mut own = hosts.iter().filter_map(|host| Authority::parse(host.as_bytes()));
+        own.any(|own| own.has_host_of(&asked) && (own.port.is_none() || own.port == asked.port))
+    };
+    if Authority::parse(asked).is_some_and(is_allowed) {
         Ok(())
     } else {
-        Err(Refusal::Host)
+        Err(Refusal::UnknownHost { host: shown(asked) })
     }
 }
 
@@ -26,11 +75,11 @@ pub fn is_upgrade<B>(request: &Request<B>) -> bool {
 
 /// Checks that no body is announced, because it would be parsed as frames.
 pub(crate) fn check_no_body(headers: &HeaderMap) -> Result<(), Refusal> {
-    let empty = |value: &HeaderValue| {
+    let length = single(headers, &header::CONTENT_LENGTH, Refusal::Body)?;
+    let is_zero = |value: &HeaderValue| {
         !value.is_empty() && value.as_bytes().iter().all(|digit| *digit == b'0')
     };
-    let length_is_zero = headers.get_all(header::CONTENT_LENGTH).iter().all(empty);
-    if length_is_zero && !headers.contains_key(header::TRANSFER_ENCODING) {
+    if length.is_none_or(is_zero) && !headers.contains_key(header::TRANSFER_ENCODING) {
         Ok(())
     } else {
         Err(Refusal::Body)
@@ -40,9 +89,16 @@ pub(crate) fn check_no_body(headers: &HeaderMap) -> Result<(), Refusal> {
 /// Checks a request to a WebSocket route (RFC 6455 §4.2.1): its method, upgrade, version, key,
 /// body and origin, in this order.
 ///
+/// `scheme` is that by which pages reach the server, `http` or `https`. If it is known, pages of
+/// the other scheme are not of the same host.
+///
 /// # Errors
 /// The refusal for the first check that fails.
-pub fn check_upgrade<B>(request: &Request<B>, origins: &OriginPolicy) -> Result<Upgrade, Refusal> {
+pub fn check_upgrade<B>(
+    request: &Request<B>,
+    origins: &OriginPolicy,
+    scheme: Option<&Scheme>,
+) -> Result<Upgrade, Refusal> {
     let headers = request.headers();
     if request.method() != Method::GET {
         return Err(Refusal::MethodNotAllowed);
@@ -53,17 +109,21 @@ pub fn check_upgrade<B>(request: &Request<B>, origins: &OriginPolicy) -> Result<
     {
         return Err(Refusal::UpgradeRequired);
     }
-    if only(headers, &header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    let repeated = Refusal::Repeated { header: "Sec-WebSocket-Version" };
+    let version = single(headers, &header::SEC_WEBSOCKET_VERSION, repeated)?;
+    if version.is_none_or(|version| version != "13") {
         return Err(Refusal::UnsupportedVersion);
     }
-    let key = only(headers, &header::SEC_WEBSOCKET_KEY)
+    let key = single(headers, &header::SEC_WEBSOCKET_KEY, Refusal::BadKey)?
         .filter(|key| is_key(key.as_bytes()))
         .ok_or(Refusal::BadKey)?;
     check_no_body(headers)?;
-    if !origins.allows(headers) {
-        return Err(Refusal::ForeignOrigin);
+    let repeated = Refusal::Repeated { header: "Origin" };
+    let origin = single(headers, &header::ORIGIN, repeated)?.map(HeaderValue::as_bytes);
+    match origin.filter(|origin| !origins.allows(origin, host(request), scheme)) {
+        Some(origin) => Err(Refusal::ForeignOrigin { origin: shown(origin) }),
+        None => Ok(Upgrade { accept: derive_accept_key(key.as_bytes()) }),
     }
-    Ok(Upgrade { accept: derive_accept_key(key.as_bytes()) })
 }
 
 /// The subprotocols that a client offers, in its order of preference (RFC 6455 §4.1).
@@ -108,17 +168,23 @@ impl Upgrade {
     }
 }
 
-/// The value of a header, or `None` if it is missing or repeated.
-pub(super) fn only<'a>(
+/// The value of a header that may not be repeated, or `None` if it is missing.
+pub(super) fn single<'a, E>(
     headers: &'a HeaderMap,
     name: &header::HeaderName,
-) -> Option<&'a HeaderValue> {
+    repeated: E,
+) -> Result<Option<&'a HeaderValue>, E> {
     let mut values = headers.get_all(name).iter();
-    values.next().filter(|_| values.next().is_none())
+    let first = values.next();
+    if values.next().is_some() { Err(repeated) } else { Ok(first) }
 }
 
-/// Whether this looks like 16 bytes in base64, which are 22 digits and two padding characters.
+/// Whether this is what base64 makes of 16 bytes: 22 digits, of which the last holds two bits, and
+/// two padding characters (RFC 4648 §4).
 fn is_key(key: &[u8]) -> bool {
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(digit)
+    key.len() == 24
+        && key.ends_with(b"==")
+        && key[..21].iter().all(digit)
+        && matches!(key[21], b'A' | b'Q' | b'g' | b'w')
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use memchr::memchr;
 
-use super::Refusal;
+use super::{Refusal, lists::is_token_byte};
 
 /// How large a request head may be.
 ///
@@ -95,6 +95,11 @@ impl HeadReader {
     /// The head is malformed or exceeds a limit.
     pub fn read(&mut self, input: &[u8]) -> Result<Option<Head>, Refusal> {
         while let Some(new) = input.get(self.scanned..).filter(|new| !new.is_empty()) {
+            // What speaks another protocol, such as TLS, might never end its line.
+            let is_first = self.lines == 0 && self.scanned == self.line_start;
+            if is_first && !is_token_byte(new[0]) && !matches!(new[0], b'\r' | b'\n') {
+                return Err(Refusal::InvalidHead("it does not begin with a method"));
+            }
             let newline = memchr(b'\n', new);
             let end = self.scanned + newline.unwrap_or(new.len());
             let seen = end + usize::from(newline.is_some());
@@ -148,6 +153,10 @@ fn parse(input: &[u8]) -> Result<Head, Refusal> {
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes())
         .map_err(|_| Refusal::InvalidHead("the method is not a token"))?;
+    // `Uri` would leave it out.
+    if memchr(b'#', path.as_bytes()).is_some() {
+        return Err(Refusal::InvalidHead("the request target has a fragment"));
+    }
     *request.uri_mut() = Uri::from_maybe_shared(input.slice_ref(path.as_bytes()))
         .map_err(|_| Refusal::InvalidHead("the path is not a valid URI"))?;
     *request.version_mut() = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };

@@ -17,7 +17,7 @@
 //!     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 //! let head = HeadReader::new(HeadLimits::default()).read(bytes)?.expect("the head is complete");
 //! check_head(&head.request)?;
-//! let upgrade = check_upgrade(&head.request, &OriginPolicy::default())?;
+//! let upgrade = check_upgrade(&head.request, &OriginPolicy::default(), None)?;
 //! let response = upgrade.response(None);
 //! assert_eq!(response.status(), 101);
 //! assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
@@ -34,9 +34,6 @@ mod refusal;
 
 pub use crate::origin::OriginPolicy;
 
-pub(crate) use self::{
-    check::check_no_body, deflate::negotiate, encode::encode_head, lists::is_token_byte,
-};
 pub use self::{
     check::{
         Upgrade, check_head, check_upgrade, is_upgrade, offered_extensions, offered_protocols,
@@ -47,4 +44,10 @@ pub use self::{
     head::{Head, HeadLimits, HeadReader},
     lists::ExtensionOffer,
     refusal::Refusal,
+};
+pub(crate) use self::{
+    check::{check_host, check_no_body, settle_host},
+    deflate::negotiate,
+    encode::encode_head,
+    lists::is_token_byte,
 };

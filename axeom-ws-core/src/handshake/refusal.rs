@@ -26,9 +26,28 @@ pub enum Refusal {
     /// 400: a header continues on a second line (RFC 9112 §5.2).
     #[error("a header must not continue on a second line")]
     FoldedHeader,
-    /// 400: there is not exactly one Host header (RFC 9112 §3.2).
+    /// 400: there is not exactly one `Host` header (RFC 9112 §3.2).
     #[error("send exactly one Host header")]
     Host,
+    /// 400: the `Host` header, or the request target, names no host, or something besides a host
+    /// and a port (RFC 9110 §7.2).
+    #[error("Host must be a name or an address with an optional port, which \"{host}\" is not")]
+    MalformedHost {
+        /// What was sent, in printable ASCII and cut after 100 characters.
+        host: String,
+    },
+    /// 400: a header is repeated that may be sent once.
+    #[error("send one {header} header, not several")]
+    Repeated {
+        /// The name of the header.
+        header: &'static str,
+    },
+    /// 421: the server does not answer for the host that the request asks for (RFC 9110 §15.5.20).
+    #[error("this server does not answer for the host \"{host}\"; allow_hosts adds it")]
+    UnknownHost {
+        /// What was sent, in printable ASCII and cut after 100 characters.
+        host: String,
+    },
     /// 414: the request line is longer than its limit.
     #[error("the request line is over {limit} bytes; shorten the path or query")]
     RequestLineTooLong {
@@ -59,6 +78,9 @@ pub enum Refusal {
     /// 405: the method is not GET (RFC 6455 §4.1).
     #[error("a WebSocket handshake is a GET request")]
     MethodNotAllowed,
+    /// 405: no route has this path, and the app's fallback answers GET and HEAD alone.
+    #[error("this is no WebSocket route; send GET or HEAD for what else is here")]
+    FallbackMethod,
     /// 426: the request is not an upgrade to WebSocket over HTTP/1.1 (RFC 6455 §4.2.1).
     #[error(
         "this is a WebSocket route; send HTTP/1.1 with Upgrade: websocket and Connection: Upgrade"
@@ -74,8 +96,11 @@ pub enum Refusal {
     #[error("a WebSocket handshake has no body; leave out Content-Length and Transfer-Encoding")]
     Body,
     /// 403: the request comes from a page whose origin is not allowed (RFC 6455 §10.2).
-    #[error("this Origin is not allowed to connect")]
-    ForeignOrigin,
+    #[error("pages of the Origin \"{origin}\" may not connect; allow_origins lets them")]
+    ForeignOrigin {
+        /// What was sent, in printable ASCII and cut after 100 characters.
+        origin: String,
+    },
     /// 500: a derive or guard failed.
     #[error("the server failed to answer this request")]
     Failed,
@@ -96,6 +121,18 @@ pub enum Refusal {
     ShuttingDown,
 }
 
+/// The most characters of what a client sent that are sent back to it.
+const MOST_SHOWN: usize = 100;
+
+/// What a client sent, as a refusal may say it.
+pub(super) fn shown(value: &[u8]) -> String {
+    let mut text: String = value.escape_ascii().map(char::from).take(MOST_SHOWN).collect();
+    if value.len() > MOST_SHOWN {
+        text.push_str("...");
+    }
+    text
+}
+
 /// When a refused client may try again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -110,9 +147,10 @@ impl Refusal {
             }
             Refusal::TimedOut => StatusCode::REQUEST_TIMEOUT,
             Refusal::NotFound => StatusCode::NOT_FOUND,
-            Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::MethodNotAllowed | Refusal::FallbackMethod => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::UpgradeRequired | Refusal::UnsupportedVersion => StatusCode::UPGRADE_REQUIRED,
-            Refusal::ForeignOrigin => StatusCode::FORBIDDEN,
+            Refusal::UnknownHost { .. } => StatusCode::MISDIRECTED_REQUEST,
+            Refusal::ForeignOrigin { .. } => StatusCode::FORBIDDEN,
             Refusal::Failed => StatusCode::INTERNAL_SERVER_ERROR,
             Refusal::AtCapacity | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
@@ -128,6 +166,9 @@ impl Refusal {
         match self {
             Refusal::MethodNotAllowed => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+            }
+            Refusal::FallbackMethod => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
             Refusal::UpgradeRequired => {
                 headers.insert(header::UPGRADE, WEBSOCKET);

@@ -10,7 +10,7 @@ use crate::{
     options::Options,
 };
 
-const UNLIMITED: Capacity = Capacity { all: None, per_ip: None };
+const UNLIMITED: Capacity = Capacity { all: None, per_ip: None, ipv6_prefix_len: 64 };
 
 fn register(all: &Arc<Connections>, capacity: Capacity) -> Result<Registration, Refusal> {
     all.register(link(&Options::new()), Some(Ipv4Addr::LOCALHOST.into()), capacity)
@@ -77,7 +77,7 @@ fn who_waits_for_the_shutdown_is_told() {
 #[test]
 fn no_more_connections_than_there_may_be() {
     for capacity in
-        [Capacity { all: Some(1), per_ip: None }, Capacity { all: None, per_ip: Some(1) }]
+        [Capacity { all: Some(1), ..UNLIMITED }, Capacity { per_ip: Some(1), ..UNLIMITED }]
     {
         explore_all(move || {
             let all = Arc::new(Connections::default());

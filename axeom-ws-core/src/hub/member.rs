@@ -88,7 +88,7 @@ impl fmt::Debug for Member {
 pub(crate) struct Registration {
     member: Arc<Member>,
     is_registered: bool,
-    /// The address whose connections this one is counted among, if they are limited.
+    /// The address under which this connection is counted, if they are limited per address.
     counted: Option<Box<IpAddr>>,
 }
 

@@ -8,7 +8,7 @@ mod topics;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -43,7 +43,7 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 struct Registered {
     members: HashMap<ConnectionId, Arc<Member>, RandomState>,
-    /// The number of connections per address, counted only if it is limited.
+    /// The number of connections per address or IPv6 network, counted only if it is limited.
     per_ip: HashMap<IpAddr, usize>,
 }
 
@@ -60,10 +60,31 @@ impl Registered {
 }
 
 /// How many connections an app may have at a time. `None` is no limit.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Capacity {
     pub(crate) all: Option<usize>,
     pub(crate) per_ip: Option<usize>,
+    /// How many of its first bits IPv6 addresses are told apart by.
+    pub(crate) ipv6_prefix_len: u8,
+}
+
+impl Default for Capacity {
+    /// No limit. A network of 64 bits is the least that a single IPv6 client has to choose its
+    /// address from (RFC 4291 §2.5.4).
+    fn default() -> Self {
+        Self { all: None, per_ip: None, ipv6_prefix_len: 64 }
+    }
+}
+
+impl Capacity {
+    /// The address under which a client is counted: the same for all that may be one client.
+    fn counted_as(&self, ip: IpAddr) -> IpAddr {
+        // An IPv4 address and its IPv4-mapped IPv6 form are the same client.
+        let IpAddr::V6(ip) = ip.to_canonical() else { return ip.to_canonical() };
+        let rest = u32::from(128_u8.saturating_sub(self.ipv6_prefix_len));
+        let mask = u128::MAX.checked_shl(rest).unwrap_or(0);
+        Ipv6Addr::from_bits(ip.to_bits() & mask).into()
+    }
 }
 
 impl Connections {
@@ -86,8 +107,7 @@ impl Connections {
         }
         let mut counted = None;
         if let Some((most, ip)) = capacity.per_ip.zip(ip) {
-            // An IPv4 address and its IPv4-mapped IPv6 form are the same client.
-            let ip = ip.to_canonical();
+            let ip = capacity.counted_as(ip);
             let count = registered.per_ip.get(&ip).copied().unwrap_or(0);
             if count >= most {
                 return Err(Refusal::AtCapacity);

@@ -7,7 +7,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use futures::{
     FutureExt,
     future::{Abortable, BoxFuture, Either, select},
 };
-use http::{Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response, header};
 
 use super::tasks::{OpeningTask, Tasks};
 use crate::{
@@ -164,7 +164,8 @@ async fn open(
             };
             Some(accepted.start(timer, transport, input))
         }
-        Answer::Response(response) => {
+        Answer::Response(mut response) => {
+            set_date(response.headers_mut());
             // The rest is not parsed, and `input` may still hold the thread's shared buffer.
             drop(input);
             Box::pin(refuse(&mut transport, &clock, limit, response, without_body)).await;
@@ -189,6 +190,14 @@ async fn read_head(
             Ok(Some(head)) => return Some(Ok(head)),
             Err(refusal) => return Some(Err(refusal)),
         }
+    }
+}
+
+/// Says when a response was made, if it does not say so itself (RFC 9110 §6.6.1).
+fn set_date(headers: &mut HeaderMap) {
+    let date = || httpdate::fmt_http_date(SystemTime::now());
+    if !headers.contains_key(header::DATE) {
+        headers.extend(HeaderValue::try_from(date()).ok().map(|date| (header::DATE, date)));
     }
 }
 
