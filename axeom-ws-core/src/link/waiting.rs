@@ -220,14 +220,19 @@ impl<'a> InLine<'a> {
     fn new(link: &'a Link) -> Self {
         Self { link, ticket: None }
     }
+
+    #[inline]
+    fn leave(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.link.leave(ticket);
+        }
+    }
 }
 
 impl Drop for InLine<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.link.leave(ticket);
-        }
+        self.leave();
     }
 }
 
@@ -259,7 +264,7 @@ impl Future for Sending<'_> {
                 Err(NotQueued::Full) => {}
                 done => {
                     // The turn passes on once the message is queued, and not before.
-                    *place = InLine::new(link);
+                    place.leave();
                     return Poll::Ready(done.map(drop).map_err(|_| Closed));
                 }
             }
