@@ -26,6 +26,7 @@ mod lifecycle;
 mod limits;
 mod messages;
 mod pace;
+mod raw_frames;
 mod raw_requests;
 mod routes;
 mod shutdown;
