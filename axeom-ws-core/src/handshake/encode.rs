@@ -29,7 +29,7 @@ pub fn encode(response: &Response<impl AsRef<[u8]>>) -> Vec<u8> {
 /// for the head alone, or for a 101.
 pub(crate) fn encode_head<T>(response: &Response<T>, body: usize) -> Vec<u8> {
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let mut out = Vec::with_capacity(256 + body);
+    let mut out = Vec::with_capacity(body.saturating_add(256));
     let reason = response.status().canonical_reason().unwrap_or_default();
     line(&mut out, &[b"HTTP/1.1 ", response.status().as_str().as_bytes(), b" ", reason.as_bytes()]);
     let closes = upgraded || has_token(response.headers(), &header::CONNECTION, "close");
