@@ -23,7 +23,7 @@ use crate::{
     connection::Input,
     contained::{caught, contain},
     handshake::{Head, HeadReader, Refusal, encode, encode_head},
-    runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Transport, within},
+    runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Transport, uninterrupted, within},
     telemetry,
 };
 
@@ -182,7 +182,7 @@ async fn read_head(
 ) -> Option<Result<Head, Refusal>> {
     let mut reader = HeadReader::new(service.head_limits());
     loop {
-        if poll_fn(|cx| input.poll_fill(cx, transport)).await.ok()? == 0 {
+        if poll_fn(|cx| uninterrupted(|| input.poll_fill(cx, transport))).await.ok()? == 0 {
             return None;
         }
         match reader.read(input.bytes()) {
@@ -214,7 +214,7 @@ async fn refuse(
     };
     let sending = async {
         send(transport, &bytes).await?;
-        poll_fn(|cx| transport.poll_close(cx)).await
+        poll_fn(|cx| uninterrupted(|| transport.poll_close(cx))).await
     };
     if let Some(Ok(())) = within(clock, limit, sending).await {
         // Closing a socket with unread input resets the connection, and the client might never
@@ -225,20 +225,19 @@ async fn refuse(
 
 async fn send(transport: &mut BoxTransport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match poll_fn(|cx| transport.poll_write(cx, bytes)).await {
+        match poll_fn(|cx| uninterrupted(|| transport.poll_write(cx, bytes))).await {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => bytes = &bytes[n..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    poll_fn(|cx| transport.poll_flush(cx)).await
+    poll_fn(|cx| uninterrupted(|| transport.poll_flush(cx))).await
 }
 
 async fn discard(transport: &mut BoxTransport) {
     let mut input = Input::default();
     let mut left = LINGER_BYTES;
-    while let Ok(n @ 1..) = poll_fn(|cx| input.poll_fill(cx, transport)).await {
+    while let Ok(n @ 1..) = poll_fn(|cx| uninterrupted(|| input.poll_fill(cx, transport))).await {
         input.consume(n);
         left = left.saturating_sub(n);
         if left == 0 {

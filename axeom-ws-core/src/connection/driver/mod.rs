@@ -33,7 +33,7 @@ use crate::{
     hub::{Member, Registration},
     link::Flags,
     protocol::{FrameQueue, Inbound, Role},
-    runtime::{BoxTransport, Timer, limit_unsent, unacknowledged},
+    runtime::{BoxTransport, Timer, limit_unsent, unacknowledged, uninterrupted},
 };
 
 /// Reads, parses, writes and keeps the deadlines of one connection.
@@ -323,14 +323,15 @@ impl Driver {
                 }
             }
         }
-        if self.unflushed {
-            let Poll::Ready(flushed) = self.transport.poll_flush(cx) else {
-                self.account(0, true);
-                return Poll::Pending;
-            };
-            self.unflushed = false;
-            if let Err(error) = flushed {
-                return self.fail_writing(error);
+        while self.unflushed {
+            match self.transport.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Poll::Ready(Err(error)) => return self.fail_writing(error),
+                Poll::Pending => {
+                    self.account(0, true);
+                    return Poll::Pending;
+                }
             }
             if self.deadlines.is_blocked() {
                 self.account(0, false);
@@ -345,7 +346,7 @@ impl Driver {
         if self.write_failed {
             return Poll::Ready(());
         }
-        match ready!(self.transport.poll_close(cx)) {
+        match ready!(uninterrupted(|| self.transport.poll_close(cx))) {
             // Some runtimes report this error when the peer is gone altogether, others do not.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => {
                 let _ = self.fail_writing(error);
