@@ -204,13 +204,22 @@ impl FrameQueue {
 
     /// The whole queue if it is a single slice.
     pub(crate) fn as_slice(&self) -> Option<&[u8]> {
-        self.chunks.is_none().then(|| self.untaken_tail())
+        if self.chunks.is_some() { None } else { self.tail.get(self.start..) }
     }
 
     /// Removes `n` bytes from the front, or all if there are fewer.
+    #[inline]
     pub fn advance(&mut self, n: usize) {
-        let mut n = n.min(self.len);
-        self.len = self.len.saturating_sub(n);
+        match self.len.checked_sub(n) {
+            Some(left @ 1..) => self.advance_within(n, left),
+            _ => self.clear(),
+        }
+    }
+
+    /// Removes `n` bytes from the front, which leaves this many. Nearly always, a write takes all.
+    #[inline(never)]
+    fn advance_within(&mut self, mut n: usize, left: usize) {
+        self.len = left;
         if let Some(chunks) = &mut self.chunks {
             while let Some(chunk) = chunks.front_mut() {
                 let Some(rest) = n.checked_sub(chunk.len()) else {
@@ -223,10 +232,13 @@ impl FrameQueue {
             self.chunks = None;
         }
         self.start = self.start.saturating_add(n);
-        if self.start == self.tail.len() {
-            self.tail.clear();
-            self.start = 0;
-        }
+    }
+
+    fn clear(&mut self) {
+        self.chunks = None;
+        self.tail.clear();
+        self.start = 0;
+        self.len = 0;
     }
 
     /// A copy of everything in the queue.
@@ -312,6 +324,7 @@ impl FrameQueue {
         self.len = self.len.saturating_add(more);
     }
 
+    #[inline]
     fn untaken_tail(&self) -> &[u8] {
         self.tail.get(self.start..).unwrap_or_default()
     }
