@@ -207,6 +207,7 @@ struct Pipe {
     flush_after: usize,
     peer_ended: bool,
     reset: bool,
+    write_error: Option<io::ErrorKind>,
     close_error: Option<io::ErrorKind>,
     server_ended: bool,
     dropped: bool,
@@ -251,6 +252,9 @@ impl AsyncWrite for Stream {
         let mut pipe = self.0.lock().unwrap();
         if pipe.reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if let Some(kind) = pipe.write_error {
+            return Poll::Ready(Err(kind.into()));
         }
         if pipe.room == 0 {
             pipe.writer = Some(cx.waker().clone());
@@ -323,6 +327,11 @@ impl Peer {
         self.pipe().reset = true;
         self.send(&[]);
         self.accept(0);
+    }
+
+    /// Lets the server's writes fail from now on, and nothing else.
+    pub fn fail_writes(&mut self, kind: io::ErrorKind) {
+        self.pipe().write_error = Some(kind);
     }
 
     /// Lets the server's ending of its direction fail.

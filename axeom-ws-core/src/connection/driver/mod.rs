@@ -356,14 +356,19 @@ impl Driver {
         Poll::Ready(())
     }
 
-    /// Drops what is queued after a write error. What the peer sent before is still received,
-    /// so the receiving direction decides when the connection is over.
+    /// Drops what is queued after a write error. What the peer sent before is still received, so the
+    /// receiving direction decides when the connection is over, within the close timeout.
     fn fail_writing(&mut self, error: io::Error) -> Poll<()> {
         self.unflushed = false;
         self.write_failed = true;
         self.break_off(None, error);
         self.link.drop_queued();
         self.account(0, false);
+        // The peer may wait for what was to be written, and never end. Nor is its end seen while a
+        // busy handler keeps this from reading.
+        if self.closing == Closing::NotYet && !self.deadlines.awaits_answer() {
+            self.deadlines.await_answer(self.timer.now(), self.link.settings());
+        }
         Poll::Ready(())
     }
 
