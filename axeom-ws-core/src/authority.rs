@@ -1,3 +1,15 @@
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 use std::{net::Ipv6Addr, str};
 
 use memchr::memchr;
@@ -16,7 +28,7 @@ impl<'a> Authority<'a> {
     pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
         let end = match text.first()? {
             // An IPv6 address has colons of its own.
-            b'[' => memchr(b']', text)? + 1,
+            b'[' => memchr(b']', text)?.saturating_add(1),
             _ => memchr(b':', text).unwrap_or(text.len()),
         };
         let (host, rest) = text.split_at(end);

@@ -1,3 +1,15 @@
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 use std::fmt;
 
 use async_tungstenite::tungstenite::protocol::frame::coding;
@@ -145,13 +157,10 @@ impl CloseFrame {
             self.code = CloseCode::INTERNAL_ERROR;
         }
         if !self.reason.is_empty() {
-            let mut end = self.reason.len().min(MAX_REASON);
-            while !self.reason.is_char_boundary(end) {
-                end -= 1;
-            }
+            let fits = (0..=MAX_REASON).rev().find_map(|end| self.reason.get(..end));
             // A copy, because the frame is kept until the connection is gone: the bytes may be part
             // of something large, or be owned by a type of the program.
-            self.reason = Utf8Bytes::from(&self.reason[..end]);
+            self.reason = Utf8Bytes::from(fits.unwrap_or_default());
         }
         self
     }

@@ -206,7 +206,8 @@ impl Options {
 
     /// How long the closing handshake (RFC 6455 §7.1.2) may take before the connection is cut,
     /// and how long a busy handler may delay the answer to the peer's close frame, to a violation,
-    /// or to the end of the stream. Default 10 s.
+    /// or to the end of the stream. It also bounds what is received after a write failed. Default
+    /// 10 s.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = Some(timeout);
         self

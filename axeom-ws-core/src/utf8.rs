@@ -3,6 +3,17 @@
 //! The `unsafe` code here, and in `protocol/partial.rs`, which makes a `Utf8Bytes` of text that it
 //! checked piece by piece, rests on one invariant: the bytes are UTF-8.
 //! They become a `&str` without another check, so text is as cheap to pass on as binary.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 #![allow(unsafe_code)]
 
 use std::{

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use axeom_ws_core::{
     App, CloseCode, CloseFrame, ConnectionError, Event, HandlerResult, Message, Options, Runtime,
@@ -262,6 +262,20 @@ fn a_busy_handler_keeps_a_close_waiting_for_the_close_timeout_at_most() {
     tick.unbounded_send(()).unwrap();
     world.settle();
     assert_eq!(told.try_recv(), Ok(CloseCode::from(4000)));
+}
+
+#[test]
+fn a_peer_that_waits_for_what_could_not_be_written_is_cut_at_the_close_timeout() {
+    let mut connection = Connection::open(Options::new().close_timeout(5 * SECOND));
+    connection.peer.fail_writes(io::ErrorKind::OutOfMemory);
+    connection.send(&client_frames(&["hello".into()]));
+    assert!(connection.events_after(4 * SECOND).is_empty());
+    assert_eq!((connection.told(), connection.peer.is_dropped()), (vec![], false));
+    assert!(connection.events_after(2 * SECOND).is_empty());
+    let lost = ConnectionError::from(io::Error::from(io::ErrorKind::OutOfMemory)).to_string();
+    let expected = [Told::Error(lost), Told::Close(CloseCode::ABNORMAL)];
+    assert_eq!(connection.told(), expected);
+    assert!(connection.peer.is_dropped());
 }
 
 #[test]

@@ -313,6 +313,21 @@ fn while_blocked_only_the_latest_pong_is_kept() {
 }
 
 #[test]
+fn every_close_code_is_allowed_or_refused() {
+    for code in 0..=u16::MAX {
+        // RFC 6455 §7.4, and the codes that were registered after it.
+        let allowed = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+        let mut server = Inbound::new(Role::Server, Limits::default());
+        let received = server.receive(&mut frame::close(code)).map(|received| received.event);
+        let expected = match allowed {
+            true => Ok(Some(Event::Close(CloseFrame::new(code, "")))),
+            false => Err(Violation::BadCloseCode { code: code.into() }),
+        };
+        assert_eq!(received, expected);
+    }
+}
+
+#[test]
 fn a_violation_has_its_close_code() {
     for (violation, code) in [
         (Violation::ReservedBits, 1002),

@@ -27,6 +27,7 @@ mod limits;
 mod messages;
 mod opening;
 mod pace;
+mod raw_frames;
 mod raw_requests;
 mod routes;
 mod shutdown;

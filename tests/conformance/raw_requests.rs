@@ -263,7 +263,7 @@ async fn run_case<R: TestRuntime>(server: &TestServer, case: &Case, piece: usize
 }
 
 /// Uses a connection, and closes it.
-async fn works(raw: &mut Raw) {
+pub(crate) async fn works(raw: &mut Raw) {
     raw.send(frame::masked(TEXT, b"works")).await;
     assert_eq!(raw.frame().await, Frame::text("works"));
     raw.send(frame::close(1000)).await;

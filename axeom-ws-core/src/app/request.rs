@@ -3,6 +3,17 @@
 //! A header, cookie or query parameter is `None` if it is missing or not UTF-8. A path parameter
 //! always has a value: the route would not match without it, and a path whose parameters are not
 //! UTF-8 is refused.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 use std::{borrow::Cow, str, sync::Arc};
 
@@ -54,7 +65,9 @@ impl HeaderLines {
                 .map(|(name, value)| (name.as_str(), value.as_bytes()))
         };
         let all = || first.iter().map(|(name, value)| (*name, value.as_bytes())).chain(kept());
-        let size = all().map(|(name, value)| LENGTHS + name.len() + value.len()).sum();
+        let size = all()
+            .map(|(name, value)| LENGTHS.saturating_add(name.len()).saturating_add(value.len()))
+            .sum();
         let mut lines = Vec::with_capacity(size);
         for (name, value) in all() {
             // A head is smaller than 4 GiB, so the lengths fit.
@@ -116,7 +129,8 @@ pub(super) fn cookie<'a>(headers: impl Iterator<Item = &'a [u8]>, name: &str) ->
         .filter_map(|pair| {
             let pair = pair.trim_ascii();
             let equals = pair.iter().position(|byte| *byte == b'=')?;
-            Some((&pair[..equals], &pair[equals + 1..]))
+            let (key, value) = pair.split_at_checked(equals)?;
+            Some((key, value.strip_prefix(b"=")?))
         })
         .find_map(|(key, value)| (key == name.as_bytes()).then_some(value))
         .and_then(text)

@@ -183,8 +183,6 @@ pub(super) fn single<'a, E>(
 /// two padding characters (RFC 4648 §4).
 fn is_key(key: &[u8]) -> bool {
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    key.len() == 24
-        && key.ends_with(b"==")
-        && key[..21].iter().all(digit)
-        && matches!(key[21], b'A' | b'Q' | b'g' | b'w')
+    let Some((digits, [last, b'=', b'='])) = key.split_first_chunk::<21>() else { return false };
+    digits.iter().all(digit) && matches!(last, b'A' | b'Q' | b'g' | b'w')
 }

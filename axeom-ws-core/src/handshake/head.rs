@@ -94,15 +94,15 @@ impl HeadReader {
     /// # Errors
     /// The head is malformed or exceeds a limit.
     pub fn read(&mut self, input: &[u8]) -> Result<Option<Head>, Refusal> {
-        while let Some(new) = input.get(self.scanned..).filter(|new| !new.is_empty()) {
+        while let Some(new @ [first, ..]) = input.get(self.scanned..) {
             // What speaks another protocol, such as TLS, might never end its line.
             let is_first = self.lines == 0 && self.scanned == self.line_start;
-            if is_first && !is_token_byte(new[0]) && !matches!(new[0], b'\r' | b'\n') {
+            if is_first && !is_token_byte(*first) && !matches!(first, b'\r' | b'\n') {
                 return Err(Refusal::InvalidHead("it does not begin with a method"));
             }
             let newline = memchr(b'\n', new);
-            let end = self.scanned + newline.unwrap_or(new.len());
-            let seen = end + usize::from(newline.is_some());
+            let end = self.scanned.saturating_add(newline.unwrap_or(new.len()));
+            let seen = end.saturating_add(usize::from(newline.is_some()));
             // If both limits are exceeded, the lower one is reported.
             let HeadLimits { size, request_line, .. } = self.limits;
             let line_limit = self.line_start.saturating_add(request_line);
@@ -116,19 +116,20 @@ impl HeadReader {
             if newline.is_none() {
                 break;
             }
-            let Some(line) = input[self.line_start..end].strip_suffix(b"\r") else {
+            let line = input.get(self.line_start..end);
+            let Some(line) = line.and_then(|line| line.strip_suffix(b"\r")) else {
                 return Err(Refusal::BareLf);
             };
             self.line_start = seen;
             match line.first() {
                 // An empty line before the request is skipped (RFC 9112 §2.2).
                 None if self.lines == 0 => {}
-                None => return parse(&input[..self.scanned]).map(Some),
+                None => return parse(input.get(..seen).unwrap_or(input)).map(Some),
                 Some(b' ' | b'\t') if self.lines > 0 => return Err(Refusal::FoldedHeader),
                 Some(_) if self.lines > self.limits.headers => {
                     return Err(Refusal::TooManyHeaders { limit: self.limits.headers });
                 }
-                Some(_) => self.lines += 1,
+                Some(_) => self.lines = self.lines.saturating_add(1),
             }
         }
         Ok(None)

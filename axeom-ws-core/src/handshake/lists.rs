@@ -68,7 +68,7 @@ pub(super) fn extensions(
         let mut cursor = Cursor(value.as_bytes());
         loop {
             cursor.skip_space();
-            if !cursor.0.is_empty() && cursor.0[0] != b',' {
+            if cursor.0.first().is_some_and(|byte| *byte != b',') {
                 offers.push(cursor.extension().ok_or(Refusal::BadExtensions)?);
             }
             if cursor.0.is_empty() {
@@ -99,27 +99,21 @@ impl Cursor<'_> {
     /// Reads a token, or a quoted string that contains one.
     fn value(&mut self) -> Option<String> {
         self.skip_space();
-        if self.0.first() != Some(&b'"') {
+        if !self.take(b'"') {
             return self.token();
         }
         let mut value = String::new();
-        let mut bytes = self.0[1..].iter().copied().enumerate();
-        while let Some((at, byte)) = bytes.next() {
-            let byte = match byte {
-                b'"' => {
-                    self.0 = &self.0[at + 2..];
-                    self.skip_space();
-                    return (!value.is_empty()).then_some(value);
-                }
-                b'\\' => bytes.next()?.1,
-                byte => byte,
-            };
-            if !is_token_byte(byte) {
+        while !self.take(b'"') {
+            self.take(b'\\');
+            let (byte, rest) = self.0.split_first()?;
+            if !is_token_byte(*byte) {
                 return None;
             }
-            value.push(char::from(byte));
+            value.push(char::from(*byte));
+            self.0 = rest;
         }
-        None
+        self.skip_space();
+        (!value.is_empty()).then_some(value)
     }
 
     fn token(&mut self) -> Option<String> {
@@ -132,11 +126,9 @@ impl Cursor<'_> {
     }
 
     fn take(&mut self, byte: u8) -> bool {
-        let found = self.0.first() == Some(&byte);
-        if found {
-            self.0 = &self.0[1..];
-        }
-        found
+        let rest = self.0.strip_prefix(&[byte]);
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
     }
 
     fn skip_space(&mut self) {

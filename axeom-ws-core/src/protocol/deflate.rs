@@ -41,7 +41,7 @@ fn compressor(key: CompressorKey) -> Deflate {
     Deflate::new_with_config(DeflateConfig {
         level: i32::from(key.level),
         // A negative number means that there is no zlib header.
-        window_bits: -i32::from(key.window_bits),
+        window_bits: i32::from(key.window_bits).saturating_neg(),
         mem_level: i32::from(key.mem_level),
         ..DeflateConfig::default()
     })
@@ -119,11 +119,10 @@ impl std::fmt::Debug for Deflater {
 fn compress_alone(key: CompressorKey, payload: &[u8]) -> Option<Bytes> {
     let shared = DEFLATE.try_with(|shared| {
         let mut shared = shared.borrow_mut();
-        let at = shared.iter().position(|(with, _)| *with == key).unwrap_or_else(|| {
+        if !shared.iter().any(|(with, _)| *with == key) {
             shared.push((key, compressor(key)));
-            shared.len() - 1
-        });
-        let deflater = &mut shared[at].1;
+        }
+        let (_, deflater) = shared.iter_mut().find(|(with, _)| *with == key)?;
         let done = deflate(deflater, payload);
         deflater.reset();
         done
@@ -145,8 +144,8 @@ fn deflate(deflate: &mut Deflate, payload: &[u8]) -> Option<Bytes> {
         loop {
             let (before_in, before_out) = (deflate.total_in(), deflate.total_out());
             let status = deflate.compress(rest, room, DeflateFlush::SyncFlush).ok()?;
-            rest = &rest[(deflate.total_in() - before_in) as usize..];
-            let written = &room[..(deflate.total_out() - before_out) as usize];
+            rest = rest.get(since(before_in, deflate.total_in())..)?;
+            let written = room.get(..since(before_out, deflate.total_out()))?;
             // If there is room left, the flush is complete.
             let complete = written.len() < room.len() || status == Status::BufError;
             out.extend_from_slice(written);
@@ -158,6 +157,12 @@ fn deflate(deflate: &mut Deflate, payload: &[u8]) -> Option<Bytes> {
     out.truncate(out.len().checked_sub(TAIL.len())?);
     out.shrink_to_fit();
     Some(Bytes::from(out))
+}
+
+/// How far one of zlib's totals has moved in a step, which takes and makes no more bytes than there
+/// are in memory.
+fn since(before: u64, now: u64) -> usize {
+    now.wrapping_sub(before) as usize
 }
 
 /// Decompresses the messages of one connection.
@@ -240,16 +245,19 @@ impl Inflated<'_> {
         stop: usize,
         flush: InflateFlush,
     ) -> Result<usize, Violation> {
-        let mut taken = 0;
+        let mut rest = input;
         loop {
             let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
-            let status = inflate
-                .decompress(&input[taken..], self.room, flush)
-                .map_err(|_| Violation::BadDeflate)?;
-            let read = (inflate.total_in() - before_in) as usize;
-            let written = &self.room[..(inflate.total_out() - before_out) as usize];
-            taken += read;
-            if written.len() > self.limit - self.out.len() {
+            let status =
+                inflate.decompress(rest, self.room, flush).map_err(|_| Violation::BadDeflate)?;
+            let read = since(before_in, inflate.total_in());
+            let written = self.room.get(..since(before_out, inflate.total_out()));
+            let (Some(written), Some(left)) = (written, rest.get(read..)) else {
+                return Err(Violation::BadDeflate);
+            };
+            rest = left;
+            let taken = input.len().saturating_sub(rest.len());
+            if written.len() > self.limit.saturating_sub(self.out.len()) {
                 return Err(Violation::MessageTooBig { limit: self.limit });
             }
             self.out.extend_from_slice(written);
@@ -257,7 +265,7 @@ impl Inflated<'_> {
             if status == Status::StreamEnd {
                 // What follows a final block is a new stream (RFC 7692 §7.2.3.4).
                 inflate.reset(false);
-                self.streams += 1;
+                self.streams = self.streams.saturating_add(1);
                 if self.streams > MOST_STREAMS {
                     return Err(Violation::BadDeflate);
                 }
@@ -268,7 +276,7 @@ impl Inflated<'_> {
             }
             // There is room left, so all output is out. What remains is input: the rest of it, or,
             // if `Block` stopped here, the next block.
-            if taken == input.len() || taken >= stop || stuck {
+            if rest.is_empty() || taken >= stop || stuck {
                 return Ok(taken);
             }
         }

@@ -130,7 +130,7 @@ impl Frames {
             out.extend_from_slice(header.as_slice());
             let start = out.len();
             out.extend_from_slice(payload);
-            mask.apply(&mut out[start..]);
+            mask.apply(out.get_mut(start..).unwrap_or_default());
         });
     }
 }
@@ -197,40 +197,48 @@ impl FrameQueue {
     /// Sets `slices` to the front of the queue, for a vectored write, and returns how many of
     /// them were set.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let pieces = self.chunks().map(|chunk| &chunk[..]).chain([&self.tail[self.start..]]);
-        let mut count = 0;
-        for (slot, piece) in slices.iter_mut().zip(pieces.filter(|piece| !piece.is_empty())) {
-            *slot = IoSlice::new(piece);
-            count += 1;
-        }
-        count
+        let pieces = self.chunks().map(|chunk| &chunk[..]).chain([self.untaken_tail()]);
+        let pieces = pieces.filter(|piece| !piece.is_empty());
+        slices.iter_mut().zip(pieces).map(|(slot, piece)| *slot = IoSlice::new(piece)).count()
     }
 
     /// The whole queue if it is a single slice.
     pub(crate) fn as_slice(&self) -> Option<&[u8]> {
-        self.chunks.is_none().then(|| &self.tail[self.start..])
+        if self.chunks.is_some() { None } else { self.tail.get(self.start..) }
     }
 
     /// Removes `n` bytes from the front, or all if there are fewer.
+    #[inline]
     pub fn advance(&mut self, n: usize) {
-        let mut n = n.min(self.len);
-        self.len -= n;
+        match self.len.checked_sub(n) {
+            Some(left @ 1..) => self.advance_within(n, left),
+            _ => self.clear(),
+        }
+    }
+
+    /// Removes `n` bytes from the front, which leaves this many. Nearly always, a write takes all.
+    #[inline(never)]
+    fn advance_within(&mut self, mut n: usize, left: usize) {
+        self.len = left;
         if let Some(chunks) = &mut self.chunks {
             while let Some(chunk) = chunks.front_mut() {
-                if n < chunk.len() {
+                let Some(rest) = n.checked_sub(chunk.len()) else {
                     chunk.advance(n);
                     return;
-                }
-                n -= chunk.len();
+                };
+                n = rest;
                 chunks.pop_front();
             }
             self.chunks = None;
         }
-        self.start += n;
-        if self.start == self.tail.len() {
-            self.tail.clear();
-            self.start = 0;
-        }
+        self.start = self.start.saturating_add(n);
+    }
+
+    fn clear(&mut self) {
+        self.chunks = None;
+        self.tail.clear();
+        self.start = 0;
+        self.len = 0;
     }
 
     /// A copy of everything in the queue.
@@ -239,7 +247,7 @@ impl FrameQueue {
         for chunk in self.chunks() {
             all.extend_from_slice(chunk);
         }
-        all.extend_from_slice(&self.tail[self.start..]);
+        all.extend_from_slice(self.untaken_tail());
         all
     }
 
@@ -272,43 +280,53 @@ impl FrameQueue {
     pub(super) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let before = self.tail.len();
         write(&mut self.tail);
-        self.len += self.tail.len() - before;
+        self.count(self.tail.len().saturating_sub(before));
     }
 
     /// Appends a copy of a header and a payload.
     #[inline]
     pub(super) fn copy(&mut self, header: &[u8], payload: &Bytes) {
-        self.tail.reserve(header.len() + payload.len());
+        let size = header.len().saturating_add(payload.len());
+        self.tail.reserve(size);
         match header {
             // Nearly all headers have this length, which the compiler turns into two stores.
             [a, b] => self.tail.extend_from_slice(&[*a, *b]),
             longer => self.tail.extend_from_slice(longer),
         }
         self.tail.extend_from_slice(payload);
-        self.len += header.len() + payload.len();
+        self.count(size);
     }
 
     /// Appends a copy of a header, and a shared payload.
     pub(super) fn share(&mut self, header: &[u8], payload: &Bytes) {
-        let chunks = self.chunks.get_or_insert_default();
-        self.len += header.len();
-        if self.start == self.tail.len() {
-            chunks.push_back(Contained::new(Bytes::copy_from_slice(header)));
+        let sealed = if self.start == self.tail.len() {
+            Bytes::copy_from_slice(header)
         } else {
             self.tail.extend_from_slice(header);
             // A short tail is copied, so that its buffer can be used again.
             let sealed = if self.tail.len() <= Self::COPY_UP_TO {
-                let copy = Bytes::copy_from_slice(&self.tail[self.start..]);
+                let copy = Bytes::copy_from_slice(self.untaken_tail());
                 self.tail.clear();
                 copy
             } else {
                 Bytes::from(mem::take(&mut self.tail)).split_off(self.start)
             };
             self.start = 0;
-            chunks.push_back(Contained::new(sealed));
-        }
+            sealed
+        };
+        let chunks = self.chunks.get_or_insert_default();
+        chunks.push_back(Contained::new(sealed));
         chunks.push_back(Contained::new(payload.clone()));
-        self.len += payload.len();
+        self.count(header.len().saturating_add(payload.len()));
+    }
+
+    fn count(&mut self, more: usize) {
+        self.len = self.len.saturating_add(more);
+    }
+
+    #[inline]
+    fn untaken_tail(&self) -> &[u8] {
+        self.tail.get(self.start..).unwrap_or_default()
     }
 
     fn chunks(&self) -> impl Iterator<Item = &Bytes> {

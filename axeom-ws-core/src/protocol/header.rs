@@ -160,7 +160,7 @@ impl Header {
         if length > i64::MAX as u64 || length < least {
             return Err(Violation::BadLength);
         }
-        let size = input.len() - rest.len();
+        let size = input.len().saturating_sub(rest.len());
         Ok(Some(Self { fin, rsv1, opcode, mask: Mask::new(key), length, size }))
     }
 }
@@ -191,14 +191,15 @@ impl Encoded {
                 size = 10;
             }
         }
-        if let Some(mask) = mask {
-            bytes[size..size + 4].copy_from_slice(&mask.key());
-            size += 4;
+        let after = bytes.get_mut(size..).and_then(<[u8]>::first_chunk_mut);
+        if let (Some(mask), Some(after)) = (mask, after) {
+            *after = mask.key();
+            size = size.saturating_add(after.len());
         }
         Self { bytes, size }
     }
 
     pub(super) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.size]
+        self.bytes.get(..self.size).unwrap_or(&self.bytes)
     }
 }

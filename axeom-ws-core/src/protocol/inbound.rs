@@ -210,7 +210,7 @@ impl Inbound {
         };
         // The caller may have put more in there than the frame has.
         room.truncate(usize::try_from(frame.remaining).unwrap_or(usize::MAX));
-        frame.remaining -= room.len() as u64;
+        frame.remaining = frame.remaining.saturating_sub(room.len() as u64);
         let is_new = !room.is_empty();
         message.payload.join_room(room, |bytes| frame.mask.apply(bytes));
         let is_text = message.text && !message.compressed;
@@ -241,7 +241,7 @@ impl Inbound {
             return None;
         }
         let mut header = Plain::parse(input)?;
-        let end = header.size + header.length;
+        let end = header.size.saturating_add(header.length);
         if header.length > self.limits.message_size {
             return None;
         }
@@ -256,11 +256,11 @@ impl Inbound {
     }
 
     fn advance(&mut self, input: &mut [u8]) -> Result<(usize, Option<Parsed>), Violation> {
-        let mut consumed = 0;
+        let mut consumed: usize = 0;
         loop {
-            let rest = &mut input[consumed..];
+            let rest = input.get_mut(consumed..).unwrap_or_default();
             if self.frame.is_some() {
-                consumed += self.payload(rest)?;
+                consumed = consumed.saturating_add(self.payload(rest)?);
                 if self.frame.as_ref().is_some_and(|frame| frame.remaining > 0) {
                     return Ok((consumed, None));
                 }
@@ -275,12 +275,12 @@ impl Inbound {
             };
             let whole = usize::try_from(header.length)
                 .ok()
-                .and_then(|length| rest[header.size..].get_mut(..length));
+                .and_then(|length| rest.get_mut(header.size..)?.get_mut(..length));
             if header.opcode.is_control() {
                 // A control frame is short enough to wait for the rest of it.
                 let Some(payload) = whole else { return Ok((consumed, None)) };
                 header.mask.apply(payload);
-                consumed += header.size + payload.len();
+                consumed = consumed.saturating_add(header.size).saturating_add(payload.len());
                 let event = control_event(header.opcode, payload)?;
                 return Ok((consumed, Some(Parsed::Event(event))));
             }
@@ -289,7 +289,7 @@ impl Inbound {
             match whole {
                 Some(payload) if header.fin && self.message.is_none() => {
                     header.mask.apply(payload);
-                    consumed += header.size + payload.len();
+                    consumed = consumed.saturating_add(header.size).saturating_add(payload.len());
                     let text = header.opcode == Opcode::Text;
                     let message = if header.rsv1 {
                         Parsed::Compressed { text, payload: Bytes::copy_from_slice(payload) }
@@ -302,7 +302,7 @@ impl Inbound {
                     return Ok((consumed, Some(message)));
                 }
                 _ => {
-                    consumed += header.size;
+                    consumed = consumed.saturating_add(header.size);
                     self.begin_frame(header);
                 }
             }
@@ -333,7 +333,7 @@ impl Inbound {
             let compressed = header.rsv1;
             Box::new(Assembly { text, compressed, fragments: 0, payload: Partial::default() })
         });
-        message.fragments += 1;
+        message.fragments = message.fragments.saturating_add(1);
         self.frame =
             Some(DataFrame { fin: header.fin, mask: header.mask, remaining: header.length });
     }
@@ -344,9 +344,9 @@ impl Inbound {
             return Ok(0);
         };
         let n = usize::try_from(frame.remaining).map_or(input.len(), |all| all.min(input.len()));
-        let piece = &mut input[..n];
+        let piece = input.get_mut(..n).unwrap_or_default();
         frame.mask.apply(piece);
-        frame.remaining -= n as u64;
+        frame.remaining = frame.remaining.saturating_sub(n as u64);
         let expected = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
         message.payload.push(piece, expected);
         if message.text && !message.compressed {

@@ -42,7 +42,7 @@ impl Mask {
         for (byte, key) in after.iter_mut().zip(self.key()) {
             *byte ^= key;
         }
-        self.0 = self.0.rotate_right(8 * (after.len() as u32));
+        self.0 = self.0.rotate_right((after.len() as u32).wrapping_mul(8));
     }
 }
 

@@ -30,6 +30,17 @@
 //!
 //! [`Event`]: crate::Event
 //! [`Event::Close`]: crate::Event::Close
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 mod deflate;
 mod frames;

@@ -36,10 +36,11 @@ impl Partial {
     /// Appends a piece. `expected` is how many more bytes the frame has.
     pub(super) fn push(&mut self, piece: &[u8], expected: usize) {
         let len = self.len();
-        if self.bytes.capacity() - len < piece.len() {
+        if self.bytes.capacity().saturating_sub(len) < piece.len() {
             // For pieces with nothing expected behind them, such as fragments, growing by half
             // keeps each one from copying everything that arrived before.
-            self.bytes.reserve((piece.len() + expected.min(growth(len))).max(len / 2));
+            let more = piece.len().saturating_add(expected.min(growth(len)));
+            self.bytes.reserve(more.max(len / 2));
         }
         self.bytes.extend_from_slice(piece);
     }
@@ -68,9 +69,12 @@ impl Partial {
 
     /// Checks what arrived since the last check.
     pub(super) fn check(&mut self) -> Result<(), InvalidUtf8> {
-        match simdutf8::compat::from_utf8(&self.bytes[self.checked..]) {
+        let unchecked = self.bytes.get(self.checked..).unwrap_or_default();
+        match simdutf8::compat::from_utf8(unchecked) {
             Ok(_) => self.checked = self.len(),
-            Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
+            Err(error) if error.error_len().is_none() => {
+                self.checked = self.checked.saturating_add(error.valid_up_to());
+            }
             Err(_) => return Err(InvalidUtf8),
         }
         Ok(())

@@ -21,7 +21,7 @@ pub(crate) use self::{
     clock::{Clock, within},
     tcp::{limit_unsent, unacknowledged},
     timer::{Alarmed, Now, Tick, Timer, Timers},
-    transport::BoxTransport,
+    transport::{BoxTransport, uninterrupted},
 };
 pub use self::{
     peer::Peer,

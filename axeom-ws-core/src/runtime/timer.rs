@@ -85,7 +85,7 @@ impl Now {
     pub(crate) fn after(self, time: Option<Duration>) -> Tick {
         match time.map(micros) {
             Some(time) if time < FURTHEST => {
-                let tick = Tick((self.micros + time).div_ceil(TICK_MICROS) as u32);
+                let tick = Tick(self.micros.saturating_add(time).div_ceil(TICK_MICROS) as u32);
                 if tick.is_set() { tick } else { Tick(0) }
             }
             _ => Tick::NEVER,
@@ -381,6 +381,8 @@ mod tests {
         assert_eq!(before.after(Some(TICK * 100)), Tick(0));
         assert_eq!(before.after(Some(Duration::MAX)), Tick::NEVER);
         assert_eq!(before.after(None), Tick::NEVER);
+        // A clock may jump anywhere.
+        assert!(now(Duration::MAX).after(Some(TICK)).is_set());
     }
 
     /// Owners whose deadlines are looked at.

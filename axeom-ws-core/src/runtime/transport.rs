@@ -128,6 +128,18 @@ pub trait Transport: Send + Unpin + 'static {
 /// A transport of any type. It costs one indirect call per system call.
 pub(crate) type BoxTransport = Box<dyn Transport>;
 
+/// Calls a method of a transport, and again for as long as a signal interrupts it.
+pub(crate) fn uninterrupted<T>(
+    mut call: impl FnMut() -> Poll<io::Result<T>>,
+) -> Poll<io::Result<T>> {
+    loop {
+        match call() {
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// Makes a [`Transport`] of a stream with the `AsyncRead` and `AsyncWrite` traits of `futures`.
 ///
 /// `E` decides how the stream ends its sending direction. By default, it calls the stream's

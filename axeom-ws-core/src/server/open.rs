@@ -25,7 +25,7 @@ use crate::{
     contained::{caught, contain},
     handshake::{Head, HeadReader, Refusal, encode_head},
     hub::Place,
-    runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Transport, within},
+    runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Transport, uninterrupted, within},
     telemetry,
 };
 
@@ -202,10 +202,9 @@ fn note_refusal(refusal: &Refusal, peer: Peer) {
 /// ended its sending direction.
 async fn has_left(transport: &mut BoxTransport, input: &mut Input, is_upgrade: bool) {
     while input.bytes().len() < EARLY_BYTES {
-        match poll_fn(|cx| input.poll_fill(cx, transport)).await {
+        match poll_fn(|cx| uninterrupted(|| input.poll_fill(cx, transport))).await {
             Ok(0) if !is_upgrade => break,
             Ok(1..) => input.park(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => return,
         }
     }
@@ -220,7 +219,7 @@ async fn read_head(
 ) -> Option<Result<Head, Refusal>> {
     let mut reader = HeadReader::new(service.head_limits());
     loop {
-        if poll_fn(|cx| input.poll_fill(cx, transport)).await.ok()? == 0 {
+        if poll_fn(|cx| uninterrupted(|| input.poll_fill(cx, transport))).await.ok()? == 0 {
             return None;
         }
         match reader.read(input.bytes()) {
@@ -234,12 +233,11 @@ async fn read_head(
 /// Sends a head, which the kernel has room for unless the client reads nothing.
 async fn send(transport: &mut BoxTransport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match poll_fn(|cx| transport.poll_write(cx, bytes)).await {
+        match poll_fn(|cx| uninterrupted(|| transport.poll_write(cx, bytes))).await {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => bytes = &bytes[n..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    poll_fn(|cx| transport.poll_flush(cx)).await
+    poll_fn(|cx| uninterrupted(|| transport.poll_flush(cx))).await
 }

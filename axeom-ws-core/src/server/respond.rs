@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     io::{self, IoSlice},
+    task::Context,
     time::{Duration, SystemTime},
 };
 
@@ -14,7 +15,7 @@ use crate::{
     connection::Input,
     handshake::encode_parts,
     hub::{LastWord, Place},
-    runtime::{BoxTransport, Clock, limit_unsent, unacknowledged, within},
+    runtime::{BoxTransport, Clock, limit_unsent, unacknowledged, uninterrupted, within},
 };
 
 /// How long the client may keep sending, and how many bytes, before its connection is closed.
@@ -85,15 +86,14 @@ async fn send(
                 let body = &body[sent.saturating_sub(all - body.len()).min(body.len())..];
                 let parts = [IoSlice::new(head), IoSlice::new(body)];
                 let parts = if head.is_empty() { &parts[1..] } else { &parts[..] };
-                match poll_fn(|cx| transport.poll_write_vectored(cx, parts)).await {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(n) => sent += n,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
+                let mut writing = |cx: &mut Context<'_>| transport.poll_write_vectored(cx, parts);
+                match poll_fn(|cx| uninterrupted(|| writing(cx))).await? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    n => sent += n,
                 }
             }
-            poll_fn(|cx| transport.poll_flush(cx)).await?;
-            poll_fn(|cx| transport.poll_close(cx)).await
+            poll_fn(|cx| uninterrupted(|| transport.poll_flush(cx))).await?;
+            poll_fn(|cx| uninterrupted(|| transport.poll_close(cx))).await
         };
         match within(clock, window, sending).await {
             Some(done) => return done,
@@ -114,7 +114,7 @@ fn taken(transport: &BoxTransport, sent: usize) -> u64 {
 async fn discard(transport: &mut BoxTransport) {
     let mut input = Input::default();
     let mut left = LINGER_BYTES;
-    while let Ok(n @ 1..) = poll_fn(|cx| input.poll_fill(cx, transport)).await {
+    while let Ok(n @ 1..) = poll_fn(|cx| uninterrupted(|| input.poll_fill(cx, transport))).await {
         input.consume(n);
         left = left.saturating_sub(n);
         if left == 0 {

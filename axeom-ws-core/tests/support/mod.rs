@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     future::{Future, pending},
-    io,
+    io::{self, Read},
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
@@ -191,7 +191,7 @@ impl Listener for NoListener {
 }
 
 /// A stream in memory, and its other end for the test.
-fn pipe() -> (Stream, Peer) {
+pub fn pipe() -> (Stream, Peer) {
     let pipe = Arc::new(Mutex::new(Pipe { room: usize::MAX, ..Pipe::default() }));
     (Stream(Arc::clone(&pipe)), Peer { pipe })
 }
@@ -207,6 +207,7 @@ struct Pipe {
     flush_after: usize,
     peer_ended: bool,
     reset: bool,
+    write_error: Option<io::ErrorKind>,
     close_error: Option<io::ErrorKind>,
     server_ended: bool,
     dropped: bool,
@@ -230,11 +231,7 @@ impl AsyncRead for Stream {
             pipe.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let n = buf.len().min(pipe.to_server.len());
-        for (to, from) in buf.iter_mut().zip(pipe.to_server.drain(..n)) {
-            *to = from;
-        }
-        Poll::Ready(Ok(n))
+        Poll::Ready(pipe.to_server.read(buf))
     }
 }
 
@@ -256,18 +253,21 @@ impl AsyncWrite for Stream {
         if pipe.reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
+        if let Some(kind) = pipe.write_error {
+            return Poll::Ready(Err(kind.into()));
+        }
         if pipe.room == 0 {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
         pipe.writes += 1;
-        let bytes = bufs.iter().flat_map(|buf| buf.iter().copied());
-        let room = pipe.room;
-        let before = pipe.from_server.len();
-        pipe.from_server.extend(bytes.take(room));
-        let n = pipe.from_server.len() - before;
-        pipe.room -= n;
-        Poll::Ready(Ok(n))
+        let before = pipe.room;
+        for buf in bufs {
+            let n = buf.len().min(pipe.room);
+            pipe.from_server.extend_from_slice(&buf[..n]);
+            pipe.room -= n;
+        }
+        Poll::Ready(Ok(before - pipe.room))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -327,6 +327,11 @@ impl Peer {
         self.pipe().reset = true;
         self.send(&[]);
         self.accept(0);
+    }
+
+    /// Lets the server's writes fail from now on, and nothing else.
+    pub fn fail_writes(&mut self, kind: io::ErrorKind) {
+        self.pipe().write_error = Some(kind);
     }
 
     /// Lets the server's ending of its direction fail.

@@ -11,6 +11,7 @@ use crate::{
     error::ConnectionError,
     event::Event,
     link::{Flags, Phase},
+    runtime::uninterrupted,
 };
 
 /// How far the closing of a connection has come.
@@ -119,7 +120,8 @@ impl Driver {
                 Closing::Discarding => {
                     ready!(self.poll_turn_for_io(cx));
                     self.input.consume(usize::MAX);
-                    if !matches!(ready!(self.input.poll_fill(cx, &mut self.transport)), Ok(1..)) {
+                    let read = uninterrupted(|| self.input.poll_fill(cx, &mut self.transport));
+                    if !matches!(ready!(read), Ok(1..)) {
                         self.closing = Closing::Over;
                     }
                 }

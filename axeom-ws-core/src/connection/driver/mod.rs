@@ -33,7 +33,7 @@ use crate::{
     hub::{Member, Registration},
     link::Flags,
     protocol::{FrameQueue, Inbound, Role},
-    runtime::{BoxTransport, Timer, limit_unsent, unacknowledged},
+    runtime::{BoxTransport, Timer, limit_unsent, unacknowledged, uninterrupted},
 };
 
 /// Reads, parses, writes and keeps the deadlines of one connection.
@@ -323,14 +323,15 @@ impl Driver {
                 }
             }
         }
-        if self.unflushed {
-            let Poll::Ready(flushed) = self.transport.poll_flush(cx) else {
-                self.account(0, true);
-                return Poll::Pending;
-            };
-            self.unflushed = false;
-            if let Err(error) = flushed {
-                return self.fail_writing(error);
+        while self.unflushed {
+            match self.transport.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Poll::Ready(Err(error)) => return self.fail_writing(error),
+                Poll::Pending => {
+                    self.account(0, true);
+                    return Poll::Pending;
+                }
             }
             if self.deadlines.is_blocked() {
                 self.account(0, false);
@@ -345,7 +346,7 @@ impl Driver {
         if self.write_failed {
             return Poll::Ready(());
         }
-        match ready!(self.transport.poll_close(cx)) {
+        match ready!(uninterrupted(|| self.transport.poll_close(cx))) {
             // Some runtimes report this error when the peer is gone altogether, others do not.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => {
                 let _ = self.fail_writing(error);
@@ -355,14 +356,19 @@ impl Driver {
         Poll::Ready(())
     }
 
-    /// Drops what is queued after a write error. What the peer sent before is still received,
-    /// so the receiving direction decides when the connection is over.
+    /// Drops what is queued after a write error. What the peer sent before is still received, so the
+    /// receiving direction decides when the connection is over, within the close timeout.
     fn fail_writing(&mut self, error: io::Error) -> Poll<()> {
         self.unflushed = false;
         self.write_failed = true;
         self.break_off(None, error);
         self.link.drop_queued();
         self.account(0, false);
+        // The peer may wait for what was to be written, and never end. Nor is its end seen while a
+        // busy handler keeps this from reading.
+        if self.closing == Closing::NotYet && !self.deadlines.awaits_answer() {
+            self.deadlines.await_answer(self.timer.now(), self.link.settings());
+        }
         Poll::Ready(())
     }
 

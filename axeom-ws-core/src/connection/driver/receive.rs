@@ -93,9 +93,8 @@ impl Driver {
             let Some(parsed) = self.parse() else { break };
             self.keep(parsed);
         }
-        // The handlers have a while to answer what the peer sent before its end. A connection
-        // whose writes fail may have stopped reading, and then its end is never seen.
-        if (self.end.is_some() || self.write_failed) && !self.deadlines.awaits_answer() {
+        // The handlers have a while to answer what the peer sent before its end.
+        if self.end.is_some() && !self.deadlines.awaits_answer() {
             self.deadlines.await_answer(self.timer.now(), self.link.settings());
             self.link.half_close();
         }
