@@ -49,7 +49,8 @@ def run(target, seconds):
             broken = found[1]
     if process.wait() != 0:
         broken = broken or "no input"
-        sys.stderr.writelines(lines[-60:])
+        first = next((n for n, line in enumerate(lines) if "panicked at" in line), -30)
+        sys.stderr.writelines(lines[first:])
     return executions, broken
 
 

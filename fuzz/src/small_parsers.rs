@@ -127,7 +127,10 @@ fn encoded_query(input: &mut Input<'_>) {
         let value = String::from_utf8_lossy(input.piece()).into_owned();
         pairs.push((name, value));
     }
-    let encode = |text: &str| percent_encode(text.as_bytes(), NON_ALPHANUMERIC).to_string();
+    // A space may be a plus (https://url.spec.whatwg.org/#urlencoded-serializing).
+    let encode = |text: &str| {
+        percent_encode(text.as_bytes(), NON_ALPHANUMERIC).to_string().replace("%20", "+")
+    };
     let query: Vec<_> =
         pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     let target = format!("/{}?{}", encode("tail"), query.join("&"));
