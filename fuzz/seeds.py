@@ -210,6 +210,8 @@ write(
     ready=b"\0\0" + OPEN + ROOM + b"\0" + TRY + b"\0\2\x7f" + b"\x1d\0" + message(b"ready") + ALL_ROOM,
     busy=b"\x80\1" + OPEN + HOLD + message(b"e1") + message(b"e2") + ONE + END + TIME + b"\5",
     busy_violation=b"\x80\1" + OPEN + HOLD + message(b"e1") + b"\1" + frame(0xB1, b"x") + TIME + b"\5",
+    overtaken=b"\x20\x21" + OPEN_DEFLATE + HOLD + message(b"hold") + b"\1" + frame(FIN | RSV1 | TEXT, b"\xff\xff")
+    + b"\1" + frame(FIN | CLOSE, b"\x0b\xb8") + GO,
     flood=b"\0\1" + OPEN + HOLD + message(b"e" * 200) + AGAIN + b"\xff" + AGAIN + b"\xff" + GO,
     pings=b"\0\0" + OPEN + ROOM + b"\0" + b"\1" + frame(FIN | PING, b"are you there") + AGAIN + b"\xff" + ALL_ROOM,
     reset=b"\0\1" + OPEN + SEND + b"\0\2\5" + RESET + message(b"late"),

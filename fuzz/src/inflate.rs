@@ -11,6 +11,9 @@ use crate::{
 
 const RSV1: u8 = 0x40;
 
+/// How much is compressed, which is more than a window. More takes too long to run.
+const MOST_BYTES: usize = 40_000;
+
 /// What is no good deflate stream is refused, no output is over the limit, and what one side
 /// compresses the other reads.
 pub fn inflate(data: &[u8]) {
@@ -24,17 +27,19 @@ pub fn inflate(data: &[u8]) {
     let own = Compression::new().level(1 + flags / 4 % 9).mem_level(1 + bits / 49 % 9);
     let cuts = input.cuts();
     let mut payloads = Vec::new();
-    while !input.is_empty() && payloads.len() < 50 {
+    let mut size = 0;
+    while !input.is_empty() && size < MOST_BYTES {
         let kind = input.byte();
         let payload = match kind & 0xc0 {
             // Longer than the input could be.
             0xc0 => {
                 let mut long = input.piece().repeat(input.size());
-                long.truncate(70_000);
+                long.truncate(MOST_BYTES);
                 long
             }
             _ => input.piece().to_vec(),
         };
+        size += payload.len();
         payloads.push((kind, payload));
     }
     hostile(params, &payloads, &cuts);
