@@ -217,6 +217,7 @@ write(
     reset=b"\0\1" + OPEN + SEND + b"\0\2\5" + RESET + message(b"late"),
     half_message=b"\x18\1" + OPEN + b"\1" + frame(TEXT, b"half") + TIME + b"\6",
     lifetime=b"\6\1" + OPEN + message(b"e") + TIME + b"\7" + TIME + b"\7" + TIME + b"\7",
+    without_pings=b"\x80\x41" + OPEN + HOLD + message(b"e") + ROOM + b"\0" + TRY + b"\0\2\7",
     room=b"\0\1" + OPEN + CONNECT + OPEN + SUBSCRIBE + b"\0" + message(b"s") + PUBLISH + b"\2\x10"
     + b"\x1c\0\2\x10" + PEER + b"\0" + message(b"all") + message(b"u") + PUBLISH + b"\0\x90",
     handler_closes=b"\0\1" + OPEN + message(b"c") + message(b"late"),

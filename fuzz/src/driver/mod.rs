@@ -83,6 +83,7 @@ impl Scene {
                 .message_size(if limits & 16 == 0 { 1000 } else { 1 << 20 })
                 .fragments(10),
         };
+        let is_without_pings = limits & 64 != 0;
         let seconds = |bit: u8, n: u64| is_set(bit).then(|| Duration::from_secs(n));
         let options = Options::new()
             .high_water_mark(high)
@@ -92,7 +93,9 @@ impl Scene {
             .max_message_size(settings.limits.message_size)
             .max_fragments(settings.limits.fragments)
             .idle_timeout(seconds(1, 40))
-            .max_lifetime(seconds(2, 70))
+            // A silent peer is found by one of these two.
+            .ping_interval((!is_without_pings).then_some(Duration::from_secs(25)))
+            .max_lifetime(seconds(2, 70).or(is_without_pings.then_some(Duration::from_secs(70))))
             .message_timeout(seconds(3, 15))
             .min_rate(is_set(4).then_some(100))
             .compression(is_set(5).then(|| DEFLATE.server_context_takeover(limits & 32 != 0)));
