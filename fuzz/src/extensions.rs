@@ -3,14 +3,17 @@ use axeom_ws_core::{
     handshake::{
         ExtensionOffer, agreed_deflate, check_response, offer_deflate, offered_extensions,
     },
-    http::{HeaderValue, Request, Response, header::SEC_WEBSOCKET_EXTENSIONS},
+    http::{
+        HeaderValue, Request, Response,
+        header::{HOST, SEC_WEBSOCKET_EXTENSIONS},
+    },
 };
 use futures::FutureExt;
 
-use crate::input::Input;
-
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+use crate::{
+    input::Input,
+    request::{self, ACCEPT, KEY},
+};
 
 /// A server answers with what was offered and nothing else, and a client that gets any answer
 /// takes only one that belongs to its offer.
@@ -36,14 +39,8 @@ fn compression(input: &mut Input<'_>) -> Compression {
 }
 
 fn as_server(own: &Compression, values: &[HeaderValue]) {
-    let mut request = Request::get("/")
-        .header("host", "localhost")
-        .header("upgrade", "websocket")
-        .header("connection", "Upgrade")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", KEY)
-        .body(())
-        .unwrap();
+    let mut request = request::without_host();
+    request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
     for value in values {
         request.headers_mut().append(SEC_WEBSOCKET_EXTENSIONS, value.clone());
     }

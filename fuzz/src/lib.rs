@@ -11,6 +11,7 @@ mod frames;
 mod handshake;
 mod inflate;
 mod input;
+mod request;
 mod small_parsers;
 
 // What the tests of the core use too.

@@ -14,10 +14,9 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use crate::{
     frame::{self, CLOSE},
     input::Input,
+    request::{self, KEY},
     support::World,
 };
-
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// The parsers of one line or less, chosen by the first byte.
 pub fn small_parsers(data: &[u8]) {
@@ -32,14 +31,8 @@ pub fn small_parsers(data: &[u8]) {
     }
 }
 
-fn request(headers: &[(HeaderName, &[u8])]) -> Option<Request<()>> {
-    let mut request = Request::get("/")
-        .header("upgrade", "websocket")
-        .header("connection", "Upgrade")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", KEY)
-        .body(())
-        .unwrap();
+fn with_headers(headers: &[(HeaderName, &[u8])]) -> Option<Request<()>> {
+    let mut request = request::without_host();
     for (name, value) in headers {
         request.headers_mut().append(name.clone(), HeaderValue::from_bytes(value).ok()?);
     }
@@ -145,7 +138,9 @@ fn encoded_query(input: &mut Input<'_>) {
 
 fn host_and_origin(input: &mut Input<'_>) {
     let (host, origin) = (input.piece(), input.rest());
-    let Some(request) = request(&[(header::HOST, host), (header::ORIGIN, origin)]) else { return };
+    let Some(request) = with_headers(&[(header::HOST, host), (header::ORIGIN, origin)]) else {
+        return;
+    };
     if check_head(&request).is_err() {
         return;
     }
@@ -170,7 +165,7 @@ fn host_and_origin(input: &mut Input<'_>) {
 
 fn protocols(input: &mut Input<'_>) {
     let value = input.rest();
-    let Some(request) = request(&[(header::SEC_WEBSOCKET_PROTOCOL, value)]) else { return };
+    let Some(request) = with_headers(&[(header::SEC_WEBSOCKET_PROTOCOL, value)]) else { return };
     let Ok(offered) = offered_protocols(&request) else { return };
     let text = std::str::from_utf8(value).unwrap();
     let items = text.split(',').map(|item| item.trim_matches([' ', '\t']));
