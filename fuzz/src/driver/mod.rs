@@ -4,7 +4,13 @@
 mod peer;
 mod stage;
 
-use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axeom_ws_core::{
     App, AppHandle, Compression, Message, Options, SendMessage, Service, TrySendError, Ws, context,
@@ -292,9 +298,12 @@ impl Scene {
     fn end(mut self) {
         self.world.settle();
         let could_read_all = self.clients.iter().all(|client| client.sent.len() < 4096);
+        // Beside a handler that is busy, a connection stops reading after 64 KiB, and its peer's
+        // silence does not count from then on. So a handler that waits for the end has to be told.
+        let waits_for_end = self.stage.waits_for_end.load(Ordering::Relaxed);
         match self.flags >> 6 {
             // Whatever the peers have done, they are silent from now on.
-            0 | 1 => {
+            0 | 1 if could_read_all || !waits_for_end => {
                 self.stage.let_all_go();
                 self.world.advance(FAR);
             }

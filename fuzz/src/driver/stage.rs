@@ -19,6 +19,8 @@ use super::{BY_A_HANDLER, Data, TOPIC};
 pub(super) struct Stage {
     pub(super) sessions: Mutex<Vec<Arc<Session>>>,
     gate: Mutex<Gate>,
+    /// Whether a handler has waited for the end of its connection.
+    pub(super) waits_for_end: AtomicBool,
 }
 
 #[derive(Default)]
@@ -186,7 +188,10 @@ impl Handler<Data> for Recorder {
             Some(b'p') => drop(ws.publish(TOPIC, message)),
             Some(b'a') => drop(ws.publish_to_all(TOPIC, message)),
             Some(b'f') => return Err("failed".into()),
-            Some(b'w') => ws.closed().await,
+            Some(b'w') => {
+                self.0.waits_for_end.store(true, Ordering::Relaxed);
+                ws.closed().await;
+            }
             _ => {}
         }
         Ok(())
