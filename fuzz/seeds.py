@@ -100,6 +100,7 @@ write(
     folded=PLAIN + head(*UPGRADE, "X: a", " b"),
     bare_lf=PLAIN + head(*UPGRADE).replace(b"13\r\n", b"13\n"),
     empty_lines=PLAIN + b"\r\n\r\n" + head(*UPGRADE),
+    path_not_text=PLAIN + head("Host: a", request="GET /%bb HTTP/1.1"),
     tls=PLAIN + bytes.fromhex("160301020001000001fc0303"),
     foreign=PLAIN + head(*UPGRADE, 'Origin: http://\xe9"<evil>.com'),
 )
@@ -169,6 +170,7 @@ write(
     all=b"\0\x0apermessage-deflate; server_no_context_takeover; client_no_context_takeover; "
     b'server_max_window_bits="10"; client_max_window_bits=12',
     second=b"\1\x30x-webkit-deflate-frame, permessage-deflate; server_max_window_bits=8\npermessage-deflate",
+    no_number=b"\0\0permessage-deflate; server_max_window_bits=U6\npermessage-deflate; server_max_window_bits=11",
     quoted=b'\0\0permessage-deflate; a="\\b"; c',
     broken=b'\0\0permessage-deflate; a="',
     repeated=b"\0\0permessage-deflate; client_max_window_bits=9; client_max_window_bits=9",
