@@ -3,6 +3,8 @@
 #[path = "../../tests/support/frame.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of the whole library")]
 mod frame;
+#[path = "protocol/receive.rs"]
+mod receive;
 #[path = "protocol/sessions.rs"]
 mod sessions;
 #[path = "protocol/tungstenite.rs"]
@@ -19,51 +21,26 @@ use proptest::prelude::*;
 
 use self::{
     frame::{BINARY, CONTINUATION, FIN, MASK, PING, TEXT},
+    receive::Outcome,
     sessions::{Session, bytes_of_any_kind, session},
 };
 
-/// What an engine made of its input: the events, and the violation that ended them.
-type Outcome = (Vec<Event>, Option<Violation>);
-
-/// Receives `bytes` cut at these places, by itself or, where it offers room, straight into
-/// that.
+/// Receives what a client sends; see [`receive::receive`].
 fn receive(bytes: &[u8], cuts: &[usize], limits: Limits, direct: bool) -> Outcome {
-    let mut inbound = Inbound::new(Role::Server, limits);
-    let mut events = Vec::new();
-    let mut input: Vec<u8> = Vec::new();
-    let mut cuts: Vec<_> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
-    cuts.extend([0, bytes.len()]);
-    cuts.sort_unstable();
-    for piece in cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]) {
-        let mut piece = piece;
-        while direct && input.is_empty() && !piece.is_empty() {
-            let Some(mut room) = inbound.split_room() else { break };
-            let n = room.capacity().min(piece.len());
-            assert!(n > 0, "no room in the room");
-            room.extend_from_slice(&piece[..n]);
-            piece = &piece[n..];
-            match inbound.join_room(room) {
-                Ok(event) => events.extend(event),
-                Err(violation) => return (events, Some(violation)),
-            }
-        }
-        input.extend(piece);
-        loop {
-            match inbound.receive(&mut input) {
-                Ok(received) => {
-                    input.drain(..received.consumed);
-                    let Some(event) = received.event else { break };
-                    events.push(event);
-                }
-                Err(violation) => return (events, Some(violation)),
-            }
-        }
-    }
-    (events, None)
+    receive::receive(Inbound::new(Role::Server, limits), limits, bytes, cuts, direct)
 }
 
 /// Small, so that sessions run into them.
 const LIMITS: Limits = Limits::new().message_size(1000).fragments(6);
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn both_engines_agree(bytes in bytes_of_any_kind()) {
+        tungstenite::compare(&bytes);
+    }
+}
 
 proptest! {
     #[test]

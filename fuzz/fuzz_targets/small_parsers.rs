@@ -1,0 +1,3 @@
+#![cfg_attr(fuzzing, no_main)]
+
+axeom_ws_fuzz::run!(small_parsers);
