@@ -6,8 +6,8 @@ const kept = [];
 
 const handlers = {
   "/echo": (socket, data, binary) => socket.send(data, { binary }),
-  "/work": () => {
-    const until = performance.now() + 1;
+  "/work": (socket, data) => {
+    const until = performance.now() + (data.length === 0 ? 0 : 1);
     while (performance.now() < until);
   },
   "/busy": () => new Promise((done) => setTimeout(done, 1000)),

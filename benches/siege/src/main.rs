@@ -34,6 +34,10 @@ siege [options]           attack every server in every way, and write results.md
 siege bounds              print the table of bounds
 siege serve NAME          run one server";
 
+/// How often a row is measured that is out of its bound: another load on the machine may have been
+/// in its way. The last time counts.
+const TRIES: usize = 3;
+
 /// What is attacked, and how long.
 struct Selection {
     servers: Vec<&'static Server>,
@@ -110,7 +114,14 @@ fn siege(selection: &Selection) -> Result<ExitCode> {
     let mut rows = Vec::new();
     for attack in &selection.attacks {
         for server in &selection.servers {
-            let row = Row::measure(attack, server, selection.short);
+            let measure = || Row::measure(attack, server, selection.short);
+            let mut row = measure();
+            for _ in 1..TRIES {
+                if row.out_of_bounds().is_empty() {
+                    break;
+                }
+                row = measure();
+            }
             println!("{row}");
             rows.push(row);
         }

@@ -66,7 +66,7 @@ impl Quiet {
             return Err("the quiet connection sent nothing".into());
         }
         waits.sort_unstable();
-        let at = |part: f64| waits[((waits.len() - 1) as f64 * part) as usize];
+        let at = |part: f64| waits[((waits.len() - 1) as f64 * part).ceil() as usize];
         Ok((Waits { median: at(0.5), p99: at(0.99), worst: at(1.0) }, stream))
     }
 }

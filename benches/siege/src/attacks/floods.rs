@@ -15,8 +15,19 @@ const FLOODS: usize = 8;
 const TINY: usize = 3000;
 
 pub(super) fn tiny(siege: &Siege) -> Result<u64> {
-    let frames = siege.times(TINY);
-    let at_once = frame(TEXT, b"x").repeat(frames);
+    flood(siege, frame(TEXT, b"x").repeat(siege.times(TINY)), siege.times(TINY))
+}
+
+/// Frames in a row that cost the same.
+const RUN: usize = 50;
+
+pub(super) fn uneven(siege: &Siege) -> Result<u64> {
+    let runs = [frame(TEXT, b"").repeat(RUN), frame(TEXT, b"x").repeat(RUN)].concat();
+    let times = siege.times(TINY) / RUN;
+    flood(siege, runs.repeat(times), 2 * RUN * times)
+}
+
+fn flood(siege: &Siege, at_once: Vec<u8>, frames: usize) -> Result<u64> {
     siege.each(siege.open_many(FLOODS, "/work")?, |_, mut stream| {
         stream.write_all(&at_once)?;
         siege.count(frames);

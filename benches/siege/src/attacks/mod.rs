@@ -48,6 +48,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
         bound: bound(50, NOISE, NOISE, 8),
     },
     Attack {
+        name: "uneven",
+        what: "the same, with 50 empty *frames* that cost nothing before each 50 that do",
+        run: floods::uneven,
+        bound: bound(50, NOISE, NOISE, 8),
+    },
+    Attack {
         name: "pings",
         what: "8 peers send *pings* of 100 bytes without end, and read nothing",
         run: floods::pings,

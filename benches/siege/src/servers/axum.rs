@@ -48,7 +48,7 @@ fn router() -> Router {
     }
     Router::new()
         .route("/echo", ws!(echo))
-        .route("/work", ws!(|socket| each(socket, async |_| work())))
+        .route("/work", ws!(|socket| each(socket, async |message| work(&message.into_data()))))
         .route("/busy", ws!(|socket| each(socket, async |_| tokio::time::sleep(BUSY).await)))
         .route("/panic", ws!(|socket| each(socket, async |_| panic!("{AS_TOLD}"))))
         .route("/hang", ws!(|socket| each(socket, async |_| pending().await)))

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use axeom_ws::{App, Bytes, Compression, Options, Runtime, Server, Ws, http::Response};
+use axeom_ws::{App, Bytes, Compression, Message, Options, Runtime, Server, Ws, http::Response};
 
 use super::{AS_TOLD, BUSY, PAGE, PER_IP, announce, work};
 use crate::Result;
@@ -29,7 +29,7 @@ fn app<R: Runtime>(runtime: R) -> App {
                 let _ = ws.send(message).await;
             })
         })
-        .ws("/work", |route| route.message(async |_, _| work()))
+        .ws("/work", |route| route.message(async |_, message: Message| work(message.as_bytes())))
         .ws("/busy", |route| {
             let options = Options::new().compression(Compression::new());
             route.options(options).message(move |_, _| {
