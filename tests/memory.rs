@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::LazyLock;
 
-use axeom_ws::{App, Compression, Message, Options, Ws};
+use axeom_ws::{App, Compression, Message, Options, Ws, http::Response};
 use futures::{FutureExt, channel::oneshot};
 
 use self::support::{
@@ -18,7 +18,8 @@ use self::support::{
 
 on_every_runtime!(
     a_stalled_subscriber_holds_no_more_than_its_limit,
-    compressed_messages_stay_compressed_while_a_handler_is_busy
+    compressed_messages_stay_compressed_while_a_handler_is_busy,
+    a_page_is_not_copied_for_each_client_that_asks_for_it
 );
 
 /// How much is published, and how much more may be resident after it, in bytes.
@@ -139,4 +140,29 @@ async fn compressed_messages_stay_compressed_while_a_handler_is_busy<R: TestRunt
     for _ in 0..peers.len() {
         assert_eq!(sizes.next().await, large);
     }
+}
+
+async fn a_page_is_not_copied_for_each_client_that_asks_for_it<R: TestRuntime>() {
+    let _turn = TURN.lock().await;
+    let mut asked = Events::new();
+    let tell = asked.teller();
+    let size = 16 << 20;
+    let page = axeom_ws::Bytes::from(vec![b'x'; size]);
+    let app = App::new().fallback(move |_| {
+        tell(());
+        futures::future::ready(Response::new(page.clone()))
+    });
+    let server = TestServer::start::<R, _>(app).await;
+    let before = resident();
+    let mut peers = Vec::new();
+    for _ in 0..20 {
+        let mut peer = server.raw::<R>().await;
+        peer.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        asked.next().await;
+        // The response has begun.
+        assert!(peer.read().await);
+        peers.push(peer);
+    }
+    let after = resident();
+    assert!(after < before + 2 * size, "from {before} to {after} bytes resident");
 }

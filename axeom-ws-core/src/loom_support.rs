@@ -24,7 +24,7 @@ use futures::future::{BoxFuture, pending};
 use loom::sync::{Condvar, Mutex};
 
 use crate::{
-    hub::{Capacity, Connections, Registration},
+    hub::{Capacity, Connections, Place, Registration},
     link::Link,
     message::SendMessage,
     options::Options,
@@ -143,7 +143,8 @@ pub(crate) fn link(options: &Options) -> Link {
 
 /// A connection that is registered among those of an app.
 pub(crate) fn registered(connections: &Arc<Connections>, options: &Options) -> Registration {
-    connections.register(link(options), None, Capacity::default()).unwrap()
+    let place = Place::take(connections, None, Capacity::default()).unwrap();
+    connections.register(link(options), place).unwrap()
 }
 
 /// A message whose frame has [`FRAME`] bytes.

@@ -25,6 +25,7 @@ mod keepalive;
 mod lifecycle;
 mod limits;
 mod messages;
+mod opening;
 mod pace;
 mod raw_requests;
 mod routes;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use axeom_ws::{App, ServeError, Server, Service, Ws};
+use axeom_ws::{App, Options, ServeError, Server, Service, Ws};
 use futures::{
     channel::oneshot,
     future::{Either, select},
@@ -21,7 +21,7 @@ use crate::{
         Events, TestRuntime, TestServer,
         frame::{self, TEXT},
         raw::Raw,
-        recorder::{Seen, recorder},
+        recorder::{Seen, recorder, recorder_with},
         until,
     },
 };
@@ -30,9 +30,11 @@ on_every_runtime!(
     a_shutdown_closes_every_connection_with_1001,
     a_signal_shuts_the_server_down,
     what_was_received_before_a_shutdown_is_handled_to_its_end,
+    a_client_that_keeps_its_end_open_delays_nothing,
     a_server_without_connections_ends_at_once,
     connections_that_do_not_close_are_cut_after_the_grace_period,
     a_handler_that_never_ends_does_not_hold_the_server,
+    terminate_ends_a_shutdown_that_waits,
     dropping_the_server_cuts_everything,
     two_servers_of_one_process_end_apart,
     a_port_in_use_is_an_error,
@@ -113,6 +115,41 @@ async fn what_was_received_before_a_shutdown_is_handled_to_its_end<R: TestRuntim
     assert_eq!(events.next().await, "ended");
     assert_eq!(raw.try_frame().await, None);
     (&mut server.ended).await.unwrap().unwrap();
+}
+
+async fn terminate_ends_a_shutdown_that_waits<R: TestRuntime>() {
+    const NEVER: Duration = Duration::from_secs(3600);
+    let (app, mut events) = recorder_with(Options::new().close_timeout(NEVER));
+    let mut server = TestServer::start_with_grace::<R, _>(app, NEVER).await;
+    let mut raw = server.upgraded::<R>("/").await;
+    server.handle.shutdown();
+    assert_eq!(raw.frame().await.close_code(), Some(1001));
+    server.handle.terminate();
+    assert_eq!(raw.try_frame().await, None);
+    assert!((&mut server.ended).await.unwrap().is_ok());
+    assert_eq!(rest(&server, &mut events).await, [Seen::Open, Seen::close(1006)]);
+}
+
+async fn a_client_that_keeps_its_end_open_delays_nothing<R: TestRuntime>() {
+    const NEVER: Duration = Duration::from_secs(3600);
+    let (app, _events) = recorder_with(Options::new().close_timeout(NEVER));
+    let mut server = TestServer::start_with_grace::<R, _>(app, NEVER).await;
+    let mut closing = server.upgraded::<R>("/").await;
+    let mut closed = server.upgraded::<R>("/").await;
+    let mut refused = server.raw::<R>().await;
+    let mut wrong = server.upgraded::<R>("/").await;
+    closed.send(frame::close(1000)).await;
+    assert_eq!(closed.frame().await.close_code(), Some(1000));
+    wrong.send([0xff; 2]).await;
+    assert_eq!(wrong.frame().await.close_code(), Some(1002));
+    refused.send("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(refused.response().await.status, 426);
+    server.handle.shutdown();
+    assert_eq!(closing.frame().await.close_code(), Some(1001));
+    closing.send(frame::close(1001)).await;
+    // All four still have their ends open.
+    assert!((&mut server.ended).await.unwrap().is_ok());
+    drop((closing, closed, refused, wrong));
 }
 
 async fn a_server_without_connections_ends_at_once<R: TestRuntime>() {

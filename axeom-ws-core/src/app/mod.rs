@@ -217,8 +217,11 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self
     }
 
-    /// Limits how long a client may take to send its request head, and again to receive the
-    /// response. The time that derives and guards take is not limited. Default: 10 s.
+    /// Limits how long a client may take to send its request head, and then how long derives, guards
+    /// and the fallback may take, after which the answer is 503. Default: 10 s each.
+    ///
+    /// A client that takes a long response more slowly than 1 KiB a second, measured over this
+    /// time, is given up.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.limits.handshake_timeout = timeout;
         self
@@ -259,15 +262,21 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self
     }
 
-    /// Limits how many connections the app may have at a time. Further handshakes are answered with
-    /// 503 and `Retry-After`. Default: no limit.
+    /// Limits how many connections the app may have at a time. Further ones are answered with 503 and
+    /// `Retry-After`. Default: no limit.
+    ///
+    /// A connection that a server has accepted counts from then on: while it sends its request, while
+    /// derives run, and while it is sent a response of the fallback. A connection of a handler that
+    /// still runs after its end does not count.
     pub fn max_connections(mut self, most: usize) -> Self {
         self.limits.capacity.all = Some(most);
         self
     }
 
-    /// Limits how many connections one IP address may have at a time. Further handshakes are
-    /// answered with 503 and `Retry-After`. Default: no limit.
+    /// Limits how many connections one IP address may have at a time, counted as for
+    /// [`max_connections`](Self::max_connections). Further ones are answered with 503 and
+    /// `Retry-After`. Default: no limit. With a fallback that serves pages, leave room for the
+    /// connections that a browser opens at once, of which there are often six.
     ///
     /// IPv6 addresses are counted by their network, of
     /// [`ipv6_prefix_len`](Self::ipv6_prefix_len) bits, because a single client has a whole one to

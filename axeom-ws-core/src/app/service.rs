@@ -21,7 +21,7 @@ use crate::{
     contained::{Contained, caught},
     error::AppError,
     handshake::{self, HeadLimits, Refusal, Upgrade, is_token_byte},
-    hub::{AppHandle, Capacity, Connections},
+    hub::{AppHandle, Capacity, Connections, Place},
     link::Link,
     options::{Options, Settings},
     protocol::Role,
@@ -202,27 +202,50 @@ impl Service {
         // The checks that need no await come first, to keep the future small: every connection
         // that opens holds it.
         let checked = self.check(request.map(drop), peer);
-        async move {
-            match checked {
-                Checked::Handshake { route, upgrade, handshake } => {
-                    let accepted = self.accept(route, upgrade, &handshake).await;
-                    let answer = accepted.map_or_else(Answer::Response, Answer::Upgrade);
-                    note_answer(answer, peer, handshake.request.uri().path())
-                }
-                Checked::NoRoute(request) => {
-                    let path = request.uri().path().to_owned();
-                    let response = Box::pin(self.fall_back(*request)).await;
-                    note_answer(Answer::Response(response), peer, &path)
-                }
-                Checked::Refused(path, refusal) => {
-                    note_answer(Answer::Response(refusal.into_response()), peer, &path)
-                }
+        async move { self.answer(checked, peer, &mut None).await }
+    }
+
+    /// As [`respond`](Self::respond), for a connection that has a place already.
+    pub(crate) fn respond_in<'a>(
+        &'a self,
+        request: Request<()>,
+        peer: Peer,
+        place: &'a mut Option<Place>,
+    ) -> impl Future<Output = Answer> + Send + use<'a> {
+        let checked = self.check(request, peer);
+        async move { self.answer(checked, peer, place).await }
+    }
+
+    /// Answers a request that was checked. A handshake takes `place` if there is one, and otherwise
+    /// a place of its own.
+    async fn answer(&self, checked: Checked<'_>, peer: Peer, place: &mut Option<Place>) -> Answer {
+        match checked {
+            Checked::Handshake { route, upgrade, handshake } => {
+                let accepted = match place.take().map_or_else(|| self.enter(peer), Ok) {
+                    Ok(place) => self.accept(route, upgrade, &handshake, place).await,
+                    Err(refusal) => Err(refusal.into_response()),
+                };
+                let answer = accepted.map_or_else(Answer::Response, Answer::Upgrade);
+                note_answer(answer, peer, handshake.request.uri().path())
+            }
+            Checked::NoRoute(request) => {
+                let path = request.uri().path().to_owned();
+                let response = Box::pin(self.fall_back(*request)).await;
+                note_answer(Answer::Response(response), peer, &path)
+            }
+            Checked::Refused(path, refusal) => {
+                note_answer(Answer::Response(refusal.into_response()), peer, &path)
             }
         }
     }
 
     pub(crate) fn connections(&self) -> &Arc<Connections> {
         &self.0.connections
+    }
+
+    /// Takes a place for the connection of a client.
+    pub(crate) fn enter(&self, peer: Peer) -> Result<Place, Refusal> {
+        Place::take(&self.0.connections, peer.ip(), self.0.limits.capacity)
     }
 
     pub(crate) fn head_limits(&self) -> HeadLimits {
@@ -266,6 +289,7 @@ impl Service {
         route: &ServedRoute,
         upgrade: Upgrade,
         handshake: &Arc<Handshake>,
+        place: Place,
     ) -> Result<Accepted, Response<Bytes>> {
         let prepared = AssertUnwindSafe(route.endpoint.prepare(handshake)).catch_unwind().await;
         let prepared = match prepared {
@@ -277,16 +301,17 @@ impl Service {
                 return Err(Refusal::Failed.into_response());
             }
         };
-        self.register(route, &upgrade, handshake, prepared).map_err(Refusal::into_response)
+        self.register(route, &upgrade, handshake, prepared, place).map_err(Refusal::into_response)
     }
 
-    /// Registers a connection for the handshake, if the limits allow one more.
+    /// Registers a connection for the handshake.
     fn register(
         &self,
         route: &ServedRoute,
         upgrade: &Upgrade,
         handshake: &Arc<Handshake>,
         prepared: Prepared,
+        place: Place,
     ) -> Result<Accepted, Refusal> {
         let Prepared { protocol, start } = prepared;
         let (request, peer) = (&handshake.request, handshake.peer);
@@ -295,7 +320,7 @@ impl Service {
         let (deflate, extensions) =
             compression.and_then(|own| handshake::negotiate(&offered, own)).unzip();
         let link = Link::new(Role::Server, Arc::clone(&route.settings), deflate);
-        let registration = self.0.connections.register(link, peer.ip(), self.0.limits.capacity)?;
+        let registration = self.0.connections.register(link, place)?;
 
         let mut response = upgrade.response(protocol.as_ref());
         if let Some(extensions) = extensions {

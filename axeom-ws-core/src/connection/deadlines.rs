@@ -85,6 +85,9 @@ pub(super) enum Due {
 /// is noticed at most one such interval late.
 pub(super) const LOOKS: u8 = 4;
 
+/// How long what a peer still sends is read and dropped after a violation.
+const LINGER: Duration = Duration::from_secs(2);
+
 impl Deadlines {
     pub(super) fn new(now: Now, settings: &Settings) -> Self {
         Self {
@@ -126,6 +129,12 @@ impl Deadlines {
     pub(super) fn begin_close(&mut self, now: Now, settings: &Settings) {
         self.stop();
         self.close = now.after(Some(settings.close_timeout));
+    }
+
+    /// Our part of the closing handshake is done, and the peer has a moment to read it.
+    pub(super) fn linger(&mut self, now: Now) {
+        self.close = self.close.min(now.after(Some(LINGER)));
+        self.changed = true;
     }
 
     /// Clears all deadlines.

@@ -18,18 +18,28 @@ use super::lists::has_token;
 /// );
 /// ```
 pub fn encode(response: &Response<impl AsRef<[u8]>>) -> Vec<u8> {
-    let body = response.body().as_ref();
-    let body = if may_have_body(response.status()) { body } else { &[] };
-    let mut out = encode_head(response, body.len());
+    let (mut out, body) = encode_parts(response, false);
     out.extend_from_slice(body);
     out
+}
+
+/// The same in two parts, without a copy of the body. `without_body` leaves it out, because the
+/// request asked for the head alone.
+pub(crate) fn encode_parts<B: AsRef<[u8]>>(
+    response: &Response<B>,
+    without_body: bool,
+) -> (Vec<u8>, &[u8]) {
+    let body = response.body().as_ref();
+    let head = encode_head(response, body.len());
+    let is_sent = may_have_body(response.status()) && !without_body;
+    (head, if is_sent { body } else { &[] })
 }
 
 /// Encodes the head of a response whose body would be of this length, for a request that asked
 /// for the head alone, or for a 101.
 pub(crate) fn encode_head<T>(response: &Response<T>, body: usize) -> Vec<u8> {
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let mut out = Vec::with_capacity(256 + body);
+    let mut out = Vec::with_capacity(256);
     let reason = response.status().canonical_reason().unwrap_or_default();
     line(&mut out, &[b"HTTP/1.1 ", response.status().as_str().as_bytes(), b" ", reason.as_bytes()]);
     let closes = upgraded || has_token(response.headers(), &header::CONNECTION, "close");

@@ -48,6 +48,6 @@ pub use self::{
 pub(crate) use self::{
     check::{check_host, check_no_body, settle_host},
     deflate::negotiate,
-    encode::encode_head,
+    encode::{encode_head, encode_parts},
     lists::is_token_byte,
 };

@@ -116,6 +116,9 @@ pub enum Refusal {
     /// 503: the server has as many connections as it may have.
     #[error("the server is at capacity; try again later")]
     AtCapacity,
+    /// 503: derives and guards did not decide in time.
+    #[error("the server took too long to decide; try again later")]
+    Undecided,
     /// 503: the server is shutting down.
     #[error("the server is shutting down; try again later")]
     ShuttingDown,
@@ -152,7 +155,9 @@ impl Refusal {
             Refusal::UnknownHost { .. } => StatusCode::MISDIRECTED_REQUEST,
             Refusal::ForeignOrigin { .. } => StatusCode::FORBIDDEN,
             Refusal::Failed => StatusCode::INTERNAL_SERVER_ERROR,
-            Refusal::AtCapacity | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::AtCapacity | Refusal::Undecided | Refusal::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -179,7 +184,7 @@ impl Refusal {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade, close"));
                 headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
-            Refusal::AtCapacity | Refusal::ShuttingDown => {
+            Refusal::AtCapacity | Refusal::Undecided | Refusal::ShuttingDown => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER);
             }
             _ => {}

@@ -48,6 +48,25 @@ impl AppHandle {
     pub fn shutdown(&self) {
         self.0.shut_down();
     }
+
+    /// Does what [`shutdown`](Self::shutdown) does, and cuts every connection instead of closing it,
+    /// as [`Ws::terminate`](crate::Ws::terminate) does. This is for whoever asks a second time:
+    ///
+    /// ```no_run
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::AppHandle;
+    ///
+    /// async fn until_stopped<F: Future>(handle: AppHandle, ctrl_c: impl Fn() -> F) {
+    ///     ctrl_c().await;
+    ///     handle.shutdown();
+    ///     ctrl_c().await;
+    ///     handle.terminate();
+    /// }
+    /// ```
+    pub fn terminate(&self) {
+        self.0.shut_down();
+        self.0.cut_all();
+    }
 }
 
 impl fmt::Debug for AppHandle {

@@ -13,7 +13,8 @@ use crate::{
 const UNLIMITED: Capacity = Capacity { all: None, per_ip: None, ipv6_prefix_len: 64 };
 
 fn register(all: &Arc<Connections>, capacity: Capacity) -> Result<Registration, Refusal> {
-    all.register(link(&Options::new()), Some(Ipv4Addr::LOCALHOST.into()), capacity)
+    let place = Place::take(all, Some(Ipv4Addr::LOCALHOST.into()), capacity)?;
+    all.register(link(&Options::new()), place)
 }
 
 fn is_closed_with_1001(registration: &Registration) -> bool {
@@ -90,7 +91,7 @@ fn no_more_connections_than_there_may_be() {
             assert!(register(&all, capacity).is_err());
             drop(registered);
             assert!(register(&all, capacity).is_ok());
-            assert!(lock(&all.registered).per_ip.is_empty());
+            assert!(all.places.is_empty());
         });
     }
 }

@@ -1,12 +1,11 @@
 use std::{
     borrow::Cow,
     fmt,
-    net::IpAddr,
     ops::Deref,
     sync::{Arc, atomic::AtomicU32},
 };
 
-use super::{Connections, topics::Subscriptions};
+use super::{Connections, Place, topics::Subscriptions};
 use crate::{link::Link, message::SendMessage, runtime::Alarmed, telemetry};
 
 /// The app's view of a connection. It lives until the last handle to the connection is dropped.
@@ -87,14 +86,13 @@ impl fmt::Debug for Member {
 /// however the connection ends.
 pub(crate) struct Registration {
     member: Arc<Member>,
-    is_registered: bool,
-    /// The address under which this connection is counted, if they are limited per address.
-    counted: Option<Box<IpAddr>>,
+    /// Given up with the registration.
+    place: Option<Place>,
 }
 
 impl Registration {
-    pub(super) fn new(member: Arc<Member>, counted: Option<Box<IpAddr>>) -> Self {
-        Self { member, is_registered: true, counted }
+    pub(super) fn new(member: Arc<Member>, place: Place) -> Self {
+        Self { member, place: Some(place) }
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
@@ -108,10 +106,10 @@ impl Registration {
 
     /// Ends the registration, because the connection is over. Its handlers may still run.
     pub(crate) fn end_registration(&mut self) {
-        if std::mem::take(&mut self.is_registered) {
+        if self.place.take().is_some() {
             self.leave_topics();
             telemetry::ended();
-            self.member.connections.unregister(self.member.link.id(), self.counted.take());
+            self.member.connections.unregister(self.member.link.id());
         }
     }
 }

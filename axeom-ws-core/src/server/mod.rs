@@ -3,6 +3,7 @@
 #[cfg(all(test, loom))]
 mod loom_model;
 mod open;
+mod respond;
 mod tasks;
 
 use std::{

@@ -1,36 +1,36 @@
 //! Opens a connection: reads its request head and answers it.
 
 use std::{
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     io, mem,
     panic::{self, AssertUnwindSafe},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use futures::{
     FutureExt,
     future::{Abortable, BoxFuture, Either, select},
 };
-use http::{HeaderMap, HeaderValue, Method, Response, header};
+use http::{Method, header};
 
-use super::tasks::{OpeningTask, Tasks};
+use super::{
+    respond::respond,
+    tasks::{OpeningTask, Tasks},
+};
 use crate::{
     app::{Answer, Service},
     connection::Input,
     contained::{caught, contain},
-    handshake::{Head, HeadReader, Refusal, encode, encode_head},
+    handshake::{Head, HeadReader, Refusal, encode_head},
+    hub::Place,
     runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Transport, within},
     telemetry,
 };
 
-/// How long a refused client may keep sending, and how many bytes, before its connection is
-/// closed.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 256 * 1024;
+/// The most bytes that are read for the time after the handshake while it is being decided.
+const EARLY_BYTES: usize = 16 * 1024;
 
 /// Serves a connection from its first byte to its last. No panic leaves it, for what one would do
 /// depends on the runtime.
@@ -77,7 +77,8 @@ impl Drop for ServeTransport {
 impl ServeTransport {
     /// Serves a connection without a server.
     fn alone(service: Service, clock: Clock, transport: BoxTransport, peer: Peer) -> Self {
-        Self(Stage::Opening(Box::pin(open(service, clock, transport, peer, None))))
+        let place = service.enter(peer);
+        Self(Stage::Opening(Box::pin(open(service, clock, transport, peer, place, None))))
     }
 
     /// Serves a connection of a server. It ends when the server does.
@@ -89,7 +90,8 @@ impl ServeTransport {
     ) -> Self {
         let (task, abort) = tasks.enter();
         let clock = task.timers().clock().clone();
-        let opening = open(service, clock, transport, peer, Some(task));
+        let place = service.enter(peer);
+        let opening = open(service, clock, transport, peer, place, Some(task));
         let opening = Abortable::new(opening, abort).map(|opened| opened.ok().flatten());
         Self(Stage::Opening(Box::pin(opening)))
     }
@@ -122,36 +124,47 @@ async fn open(
     clock: Clock,
     mut transport: BoxTransport,
     peer: Peer,
+    place: Result<Place, Refusal>,
     task: Option<OpeningTask>,
 ) -> Option<BoxFuture<'static, ()>> {
     let limit = service.handshake_timeout();
+    let mut place = match place {
+        Ok(place) => Some(place),
+        Err(refusal) => {
+            note_refusal(&refusal, peer);
+            let response = refusal.into_response();
+            Box::pin(respond(&service, &mut transport, &clock, None, response, false)).await;
+            return None;
+        }
+    };
     let mut input = Input::default();
     // This block drops the head reader before the answer is awaited.
     let asked = {
         let reading = read_head(&service, &mut transport, &mut input);
         let reading = pin!(within(&clock, limit, reading));
         let stopping = pin!(service.connections().stopping());
-        let head = match select(reading, stopping).await {
+        match select(reading, stopping).await {
             Either::Left((Some(head), _)) => head?,
             Either::Left((None, _)) => Err(Refusal::TimedOut),
             Either::Right(_) => Err(Refusal::ShuttingDown),
-        };
-        head.map(|Head { request, size, .. }| {
-            let without_body = *request.method() == Method::HEAD;
-            (service.respond(request, peer), size, without_body)
-        })
+        }
     };
     let (answer, without_body) = match asked {
-        Ok((answering, size, without_body)) => {
+        Ok(Head { request, size, .. }) => {
+            let without_body = *request.method() == Method::HEAD;
+            let is_upgrade = request.headers().contains_key(header::UPGRADE);
+            let answering = pin!(service.respond_in(request, peer, &mut place));
             input.consume(size);
             input.park();
-            (answering.await, without_body)
+            let answering = pin!(within(&clock, limit, answering));
+            let leaving = pin!(has_left(&mut transport, &mut input, is_upgrade));
+            match select(answering, leaving).await {
+                Either::Left((Some(answer), _)) => (answer, without_body),
+                Either::Left((None, _)) => (refused(Refusal::Undecided, peer), without_body),
+                Either::Right(_) => return None,
+            }
         }
-        Err(refusal) => {
-            telemetry::handshake(refusal.status());
-            tracing::debug!(%peer, %refusal, "handshake refused");
-            (Answer::Response(refusal.into_response()), false)
-        }
+        Err(refusal) => (refused(refusal, peer), false),
     };
     match answer {
         Answer::Upgrade(accepted) => {
@@ -164,14 +177,39 @@ async fn open(
             };
             Some(accepted.start(timer, transport, input))
         }
-        Answer::Response(mut response) => {
-            set_date(response.headers_mut());
+        Answer::Response(response) => {
             // The rest is not parsed, and `input` may still hold the thread's shared buffer.
             drop(input);
-            Box::pin(refuse(&mut transport, &clock, limit, response, without_body)).await;
+            let sending = respond(&service, &mut transport, &clock, place, response, without_body);
+            Box::pin(sending).await;
             None
         }
     }
+}
+
+fn refused(refusal: Refusal, peer: Peer) -> Answer {
+    note_refusal(&refusal, peer);
+    Answer::Response(refusal.into_response())
+}
+
+fn note_refusal(refusal: &Refusal, peer: Peer) {
+    telemetry::handshake(refusal.status());
+    tracing::debug!(%peer, %refusal, "handshake refused");
+}
+
+/// Waits until the client leaves while its request is being answered. What it sends meanwhile is
+/// kept for the connection. A client that asks for a response, and not for an upgrade, may have
+/// ended its sending direction.
+async fn has_left(transport: &mut BoxTransport, input: &mut Input, is_upgrade: bool) {
+    while input.bytes().len() < EARLY_BYTES {
+        match poll_fn(|cx| input.poll_fill(cx, transport)).await {
+            Ok(0) if !is_upgrade => break,
+            Ok(1..) => input.park(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return,
+        }
+    }
+    pending().await
 }
 
 /// Reads the request head. `None` if the connection ended before the head was complete.
@@ -193,36 +231,7 @@ async fn read_head(
     }
 }
 
-/// Says when a response was made, if it does not say so itself (RFC 9110 §6.6.1).
-fn set_date(headers: &mut HeaderMap) {
-    let date = || httpdate::fmt_http_date(SystemTime::now());
-    if !headers.contains_key(header::DATE) {
-        headers.extend(HeaderValue::try_from(date()).ok().map(|date| (header::DATE, date)));
-    }
-}
-
-async fn refuse(
-    transport: &mut BoxTransport,
-    clock: &Clock,
-    limit: Duration,
-    response: Response<Bytes>,
-    without_body: bool,
-) {
-    let bytes = match without_body {
-        true => encode_head(&response, response.body().len()),
-        false => encode(&response),
-    };
-    let sending = async {
-        send(transport, &bytes).await?;
-        poll_fn(|cx| transport.poll_close(cx)).await
-    };
-    if let Some(Ok(())) = within(clock, limit, sending).await {
-        // Closing a socket with unread input resets the connection, and the client might never
-        // see the answer.
-        within(clock, LINGER, discard(transport)).await;
-    }
-}
-
+/// Sends a head, which the kernel has room for unless the client reads nothing.
 async fn send(transport: &mut BoxTransport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match poll_fn(|cx| transport.poll_write(cx, bytes)).await {
@@ -233,16 +242,4 @@ async fn send(transport: &mut BoxTransport, mut bytes: &[u8]) -> io::Result<()> 
         }
     }
     poll_fn(|cx| transport.poll_flush(cx)).await
-}
-
-async fn discard(transport: &mut BoxTransport) {
-    let mut input = Input::default();
-    let mut left = LINGER_BYTES;
-    while let Ok(n @ 1..) = poll_fn(|cx| input.poll_fill(cx, transport)).await {
-        input.consume(n);
-        left = left.saturating_sub(n);
-        if left == 0 {
-            return;
-        }
-    }
 }

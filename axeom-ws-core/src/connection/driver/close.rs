@@ -109,7 +109,12 @@ impl Driver {
                 }
                 Closing::HangingUp { discard } => {
                     ready!(self.poll_hang_up(cx));
-                    self.closing = if discard { Closing::Discarding } else { Closing::Over };
+                    if discard {
+                        self.closing = Closing::Discarding;
+                        self.deadlines.linger(self.timer.now());
+                    } else {
+                        self.closing = Closing::Over;
+                    }
                 }
                 Closing::Discarding => {
                     ready!(self.poll_turn_for_io(cx));
