@@ -1,11 +1,12 @@
 //! A connection that sends one small message after the other, and how long each takes to come back.
 
 use std::{
+    cmp::Ordering,
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -47,7 +48,7 @@ impl Quiet {
         let thread = thread::spawn(move || {
             cores::go_first();
             let mut waits = Vec::new();
-            while !is_over.load(Ordering::Relaxed) {
+            while !is_over.load(Relaxed) {
                 waits.push(echo(&mut stream, waits.len() as u64, &is_over)?);
                 thread::sleep(PAUSE);
             }
@@ -59,7 +60,7 @@ impl Quiet {
     /// Returns the connection as well. An echo that has not come counts for as long as it was
     /// waited for.
     pub(crate) fn finish(self) -> Result<(Waits, TcpStream)> {
-        self.over.store(true, Ordering::Relaxed);
+        self.over.store(true, Relaxed);
         let (mut waits, stream) =
             self.thread.join().map_err(|_| "the quiet connection panicked")??;
         if waits.is_empty() {
@@ -82,8 +83,20 @@ pub(crate) fn open(addr: SocketAddr) -> Result<TcpStream> {
 /// Sends one message, and waits for it to come back or for `over`.
 fn echo(stream: &mut TcpStream, number: u64, over: &AtomicBool) -> Result<Duration> {
     let began = Instant::now();
-    let payload = number.to_be_bytes();
-    stream.write_all(&frame(BINARY, &payload))?;
+    stream.write_all(&frame(BINARY, &number.to_be_bytes()))?;
+    while let Some(answer) = receive(stream, over)? {
+        match answer.cmp(&number) {
+            // An earlier one that was not waited for.
+            Ordering::Less => {}
+            Ordering::Equal => break,
+            Ordering::Greater => return Err("not the echo of what was sent".into()),
+        }
+    }
+    Ok(began.elapsed())
+}
+
+/// The number in the next answer. `None` if it has not come when it is `over`.
+fn receive(stream: &mut TcpStream, over: &AtomicBool) -> Result<Option<u64>> {
     let mut answer = [0; 10];
     let mut filled = 0;
     while filled < answer.len() {
@@ -91,17 +104,17 @@ fn echo(stream: &mut TcpStream, number: u64, over: &AtomicBool) -> Result<Durati
             Ok(0) => return Err("the server closed the quiet connection".into()),
             Ok(n) => filled += n,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if over.load(Ordering::Relaxed) {
-                    return Ok(began.elapsed());
+                if over.load(Relaxed) {
+                    return Ok(None);
                 }
             }
             Err(error) => return Err(error.into()),
         }
     }
-    if answer[2..] != payload {
-        return Err(format!("not the echo: {}", answer.escape_ascii()).into());
+    match answer {
+        [0x82, 8, number @ ..] => Ok(Some(u64::from_be_bytes(number))),
+        other => Err(format!("not an echo: {}", other.escape_ascii()).into()),
     }
-    Ok(began.elapsed())
 }
 
 /// Whether a message still comes back within this time.

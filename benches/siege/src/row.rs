@@ -49,6 +49,8 @@ struct Figures {
     descriptors: Before<usize>,
     cpu: Duration,
     waits: Waits,
+    /// Why the server does not serve as before, if it does not.
+    broken: Option<String>,
 }
 
 /// A figure before the attack and after it.
@@ -98,10 +100,9 @@ impl Row {
         ]
         .into_iter()
         .filter(|(_, measured, most)| measured > most)
-        .map(|(what, measured, most)| {
-            let (attack, server) = (self.attack.name, self.server.name);
-            format!("{attack} on {server}: {measured} {what}, and the bound is {most}")
-        })
+        .map(|(what, measured, most)| format!("{measured} {what}, and the bound is {most}"))
+        .chain(figures.broken.clone())
+        .map(|what| format!("{} on {}: {what}", self.attack.name, self.server.name))
         .collect()
     }
 }
@@ -132,20 +133,19 @@ fn under(attack: &Attack, process: &Process, short: bool) -> Result<Figures> {
     while Instant::now() < patience && !settled()? {
         thread::sleep(Duration::from_millis(50));
     }
+    let after = (proc.resident()?, proc.descriptors()?);
+    let broken = quiet::is_served(&mut stream, SERVES_AGAIN)
+        .and_then(|()| quiet::is_served(&mut quiet::open(process.addr)?, SERVES_AGAIN));
     let figures = Figures {
         done: done?,
-        memory: Before { before: memory, after: proc.resident()? },
+        memory: Before { before: memory, after: after.0 },
         peak: proc.peak()?,
         most_descriptors,
-        descriptors: Before { before: descriptors, after: proc.descriptors()? },
+        descriptors: Before { before: descriptors, after: after.1 },
         cpu,
         waits,
+        broken: broken.err().map(|error| format!("after the attack: {error}")),
     };
-    let alive = |error| format!("after the attack: {error}");
-    quiet::is_served(&mut stream, SERVES_AGAIN).map_err(alive)?;
-    quiet::open(process.addr)
-        .and_then(|mut stream| quiet::is_served(&mut stream, SERVES_AGAIN))
-        .map_err(alive)?;
     match figures.done {
         0 => Err("the attack has done nothing".into()),
         _ => Ok(figures),
@@ -166,7 +166,7 @@ impl fmt::Display for Row {
             Outcome::Skipped(reason) => return write!(f, "not measured: {reason} | | | | | | | |"),
         };
         let ms = |time: Duration| format!("{:.2}", time.as_secs_f64() * 1000.0);
-        let Figures { done, memory, peak, most_descriptors, descriptors, cpu, waits } = figures;
+        let Figures { done, memory, peak, most_descriptors, descriptors, cpu, waits, .. } = figures;
         write!(
             f,
             "{done} | {} → {} → {} | {} → {most_descriptors} → {} | {:.2} | {} | {} | {} | {} |",
@@ -179,10 +179,11 @@ impl fmt::Display for Row {
             ms(waits.median),
             ms(waits.p99),
             ms(waits.worst),
-            match self.out_of_bounds().is_empty() {
+            match (&figures.broken, self.out_of_bounds().as_slice()) {
+                (Some(broken), _) => broken,
                 _ if !self.server.is_ours() => "",
-                true => "kept",
-                false => "**not kept**",
+                (None, []) => "kept",
+                (None, _) => "**not kept**",
             }
         )
     }
