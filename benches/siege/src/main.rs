@@ -110,6 +110,7 @@ fn run() -> Result<ExitCode> {
 fn siege(selection: &Selection) -> Result<ExitCode> {
     report::check_documented()?;
     cores::allow_many_files()?;
+    cores::leave_those_of_the_server()?;
     println!("{}", report::HEADER);
     let mut rows = Vec::new();
     for attack in &selection.attacks {

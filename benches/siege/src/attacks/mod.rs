@@ -64,7 +64,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "bombs",
         what: "40 peers send ten *messages* of 16 KiB at once that inflate to 16 MiB, to handlers that wait for 1 s after each",
         run: messages::bombs,
-        bound: bound(400, 64, NOISE, 40),
+        // Of 40 times what is read ahead, which comes in pieces, allocators keep more.
+        bound: bound(400, 64, 16, 40),
     },
     Attack {
         name: "readers",

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Result, client, cores, measure::Proc};
+use crate::{Result, client, measure::Proc};
 
 /// Under `--short`.
 const SHORT: Duration = Duration::from_secs(1);
@@ -64,22 +64,19 @@ impl Siege {
         work: impl Fn(usize, TcpStream) -> Result<()> + Sync,
     ) -> Result<u64> {
         let ends = streams.iter().map(TcpStream::try_clone).collect::<Result<Vec<_>, _>>()?;
-        self.until_over(
-            streams.into_iter().map(|stream| (stream, &work)).enumerate().map(
-                |(index, (stream, work))| {
-                    move || {
-                        // The server may end a connection, and the attack does for certain.
-                        let _ = work(index, stream);
-                        Ok(())
-                    }
-                },
-            ),
-            || {
-                for end in &ends {
-                    let _ = end.shutdown(Shutdown::Both);
-                }
-            },
-        )
+        let work = &work;
+        let works = streams.into_iter().enumerate().map(|(index, stream)| {
+            move || {
+                // The server may end a connection, and the attack does for certain.
+                let _ = work(index, stream);
+                Ok(())
+            }
+        });
+        self.until_over(works, || {
+            for end in &ends {
+                let _ = end.shutdown(Shutdown::Both);
+            }
+        })
     }
 
     /// Runs each work in a thread until the attack is over.
@@ -89,14 +86,7 @@ impl Siege {
         end: impl FnOnce(),
     ) -> Result<u64> {
         thread::scope(|scope| {
-            let works: Vec<_> = works
-                .map(|work| {
-                    scope.spawn(move || {
-                        cores::leave_those_of_the_server()?;
-                        work()
-                    })
-                })
-                .collect();
+            let works: Vec<_> = works.map(|work| scope.spawn(work)).collect();
             thread::sleep(if self.short { SHORT } else { LONG });
             self.over.store(true, Ordering::Relaxed);
             end();

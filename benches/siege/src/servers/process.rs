@@ -34,7 +34,9 @@ impl Process {
         // Or glibc keeps what large messages took for the next ones, and it looks like a leak.
         command.env("MALLOC_MMAP_THRESHOLD_", "131072");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = cores::as_server(|| command.spawn())??;
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = cores::as_server(|| command.spawn())?;
+        let mut child = child.map_err(|error| format!("{program}: {error}"))?;
         let output = child.stdout.take().ok_or("the server has no output")?;
         let mut process = Self { child, addr: SocketAddr::from(([0; 4], 0)) };
         let mut line = String::new();
