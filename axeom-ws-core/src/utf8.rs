@@ -1,7 +1,7 @@
 //! Text that is checked to be UTF-8 only once.
 //!
-//! The only `unsafe` code of this crate is here and in `protocol/partial.rs`, which makes a
-//! `Utf8Bytes` of text that it checked piece by piece. The invariant is that the bytes are UTF-8.
+//! The `unsafe` code here, and in `protocol/partial.rs`, which makes a `Utf8Bytes` of text that it
+//! checked piece by piece, rests on one invariant: the bytes are UTF-8.
 //! They become a `&str` without another check, so text is as cheap to pass on as binary.
 #![allow(unsafe_code)]
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    future::Future,
+    future::{Future, poll_fn},
     num::NonZeroU64,
     pin::Pin,
     task::{Context, Poll, Waker},
@@ -103,13 +103,15 @@ impl Link {
     }
 
     /// Waits until the connection is not congested.
-    pub(crate) fn ready(&self) -> Ready<'_> {
-        Ready { link: self, ticket: None }
+    pub(crate) async fn ready(&self) -> Result<(), NotQueued> {
+        let mut place = InLine::new(self);
+        poll_fn(|cx| self.poll_ready(&mut place.ticket, cx.waker())).await
     }
 
     /// Waits until the connection begins to end.
-    pub(crate) fn ending(&self) -> Ending<'_> {
-        Ending { link: self, ticket: None }
+    pub(crate) async fn ending(&self) {
+        let mut place = InLine::new(self);
+        poll_fn(|cx| self.poll_ending(&mut place.ticket, cx.waker())).await;
     }
 
     fn poll_ending(&self, ticket: &mut Option<Ticket>, waker: &Waker) -> Poll<()> {
@@ -208,20 +210,45 @@ fn fill(ticket: Option<Ticket>) -> Fill {
     ticket.map_or(Fill::ToMark, Fill::InTurn)
 }
 
+/// A place in a line, once there is a ticket. Dropping it ends the wait.
+struct InLine<'a> {
+    link: &'a Link,
+    ticket: Option<Ticket>,
+}
+
+impl<'a> InLine<'a> {
+    fn new(link: &'a Link) -> Self {
+        Self { link, ticket: None }
+    }
+
+    #[inline]
+    fn leave(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.link.leave(ticket);
+        }
+    }
+}
+
+impl Drop for InLine<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 /// Queues a message. It waits for room if the connection is congested, behind those that waited
 /// before. If this is dropped before it is ready, it has queued nothing.
 ///
 /// It is written out instead of being an `async fn` because almost every handler contains one,
 /// so its size counts for every connection.
 pub(crate) struct Sending<'a> {
-    link: &'a Link,
+    place: InLine<'a>,
     message: SendMessage,
-    ticket: Option<Ticket>,
 }
 
 impl<'a> Sending<'a> {
     pub(crate) fn new(link: &'a Link, message: SendMessage) -> Self {
-        Self { link, message, ticket: None }
+        Self { place: InLine::new(link), message }
     }
 }
 
@@ -229,75 +256,21 @@ impl Future for Sending<'_> {
     type Output = Result<(), Closed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
+        let Self { place, message } = &mut *self;
+        let link = place.link;
         loop {
-            let mut message = Outgoing::new(&this.message);
-            match this.link.offer(&mut message, fill(this.ticket)) {
+            let mut message = Outgoing::new(message);
+            match link.offer(&mut message, fill(place.ticket)) {
                 Err(NotQueued::Full) => {}
                 done => {
                     // The turn passes on once the message is queued, and not before.
-                    this.ticket.take().into_iter().for_each(|ticket| this.link.leave(ticket));
+                    place.leave();
                     return Poll::Ready(done.map(drop).map_err(|_| Closed));
                 }
             }
-            if this.link.wait_for_room(&mut this.ticket, message.len(), cx.waker()) {
+            if link.wait_for_room(&mut place.ticket, message.len(), cx.waker()) {
                 return Poll::Pending;
             }
-        }
-    }
-}
-
-impl Drop for Sending<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            self.link.leave(ticket);
-        }
-    }
-}
-
-/// Waits until the connection is not congested.
-pub(crate) struct Ready<'a> {
-    link: &'a Link,
-    ticket: Option<Ticket>,
-}
-
-impl Future for Ready<'_> {
-    type Output = Result<(), NotQueued>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        this.link.poll_ready(&mut this.ticket, cx.waker())
-    }
-}
-
-impl Drop for Ready<'_> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            self.link.leave(ticket);
-        }
-    }
-}
-
-/// Waits until the connection begins to end.
-pub(crate) struct Ending<'a> {
-    link: &'a Link,
-    ticket: Option<Ticket>,
-}
-
-impl Future for Ending<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        this.link.poll_ending(&mut this.ticket, cx.waker())
-    }
-}
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            self.link.leave(ticket);
         }
     }
 }

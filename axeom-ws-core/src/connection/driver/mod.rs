@@ -392,6 +392,7 @@ impl Driver {
     }
 }
 
+/// Writes once: one slice if the frames are in one buffer, and otherwise many at a time.
 fn poll_write_once(
     transport: &mut BoxTransport,
     frames: &FrameQueue,
