@@ -12,7 +12,7 @@ const FLOODS: usize = 8;
 
 /// More than can be handled in the time of the attack, and no more than soon after it: a server
 /// handles what a peer sent before it left.
-const TINY: usize = 3000;
+const TINY: usize = 1500;
 
 pub(super) fn tiny(siege: &Siege) -> Result<u64> {
     flood(siege, frame(TEXT, b"x").repeat(siege.times(TINY)), siege.times(TINY))

@@ -16,7 +16,7 @@ use crate::{
 const LARGE: usize = 16 << 20;
 
 /// As many as the handlers take about the time of the attack for.
-const BOMBS: usize = 10;
+const BOMBS: usize = 6;
 
 pub(super) fn bombs(siege: &Siege) -> Result<u64> {
     let bomb = client::bomb(LARGE)?;

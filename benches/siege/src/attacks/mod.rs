@@ -43,7 +43,7 @@ const NOISE: usize = 4;
 pub(crate) const ATTACKS: &[Attack] = &[
     Attack {
         name: "tiny",
-        what: "8 peers send 3000 *frames* of 1 byte at once, and a handler computes 1 ms for each",
+        what: "8 peers send 1500 *frames* of 1 byte at once, and a handler computes 1 ms for each",
         run: floods::tiny,
         bound: bound(50, NOISE, NOISE, 8),
     },
@@ -62,7 +62,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "bombs",
-        what: "40 peers send ten *messages* of 16 KiB at once that inflate to 16 MiB, to handlers that wait for 1 s after each",
+        what: "40 peers send six *messages* of 16 KiB at once that inflate to 16 MiB, to handlers that wait for 1 s after each",
         run: messages::bombs,
         // Of 40 times what is read ahead, which comes in pieces, allocators keep more.
         bound: bound(400, 64, 16, 40),

@@ -9,7 +9,7 @@ use crate::{Result, client, measure::Proc};
 
 /// Under `--short`.
 const SHORT: Duration = Duration::from_secs(1);
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(5);
 
 /// One attack on one server.
 pub(crate) struct Siege {
