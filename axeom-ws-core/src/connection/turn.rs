@@ -6,8 +6,8 @@ use crate::runtime::Now;
 /// large; a read or a write is as many as take about the same time.
 ///
 /// Handlers take time that cannot be known from their number, so the clock counts as well. It is
-/// looked at after few events while they take long, and otherwise seldom, since a look may cost as
-/// much as a small message.
+/// looked at after few events at first and while they take long, and otherwise seldom, since a look
+/// may cost as much as a small message.
 #[derive(Debug)]
 pub(super) struct Turn {
     work: u16,
@@ -33,7 +33,7 @@ const FEW: u16 = 2;
 
 impl Turn {
     pub(super) fn new() -> Self {
-        Self { work: 0, look_at: FEW, stride: SELDOM, began: None }
+        Self { work: 0, look_at: FEW, stride: FEW, began: None }
     }
 
     /// The task waits, so other tasks run.
@@ -120,17 +120,18 @@ mod tests {
     #[test]
     fn cheap_events_end_a_turn_by_their_number_and_seldom_need_the_clock() {
         let turn = &mut Turn::new();
-        for _ in 0..3 {
+        for more in [3, 0, 0] {
             let (events, looks) = events(turn, 0, 20);
             assert!((450..=520).contains(&events), "{events}");
-            assert!(looks <= events / u32::from(SELDOM) + 1, "{looks} looks");
+            assert!(looks <= events / u32::from(SELDOM) + 1 + more, "{looks} looks");
         }
     }
 
     #[test]
     fn expensive_events_end_a_turn_by_their_time() {
         let turn = &mut Turn::new();
-        assert!(events(turn, 1000, 20).0 <= u32::from(FEW + SELDOM));
+        // The first turn too: of many new connections, each has one.
+        assert!(events(turn, 1000, 20).0 <= u32::from(2 * FEW));
         for _ in 0..3 {
             assert!(events(turn, 1000, 20).0 <= 2);
         }

@@ -264,7 +264,9 @@ async fn accept<R: Runtime>(
         match listener.accept().await {
             Ok((transport, peer)) => {
                 let (service, transport) = (service.clone(), Box::new(transport));
-                runtime.spawn(ServeTransport::in_server(service, transport, peer, tasks));
+                if let Some(serving) = ServeTransport::in_server(service, transport, peer, tasks) {
+                    runtime.spawn(serving);
+                }
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

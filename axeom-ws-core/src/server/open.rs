@@ -16,7 +16,7 @@ use futures::{
 use http::{Method, header};
 
 use super::{
-    respond::respond,
+    respond::{Held, respond},
     tasks::{OpeningTask, Tasks},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     connection::Input,
     contained::{caught, contain},
     handshake::{Head, HeadReader, Refusal, encode_head},
-    hub::Place,
+    hub::{LastWord, Place},
     runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Transport, uninterrupted, within},
     telemetry,
 };
@@ -77,23 +77,27 @@ impl Drop for ServeTransport {
 impl ServeTransport {
     /// Serves a connection without a server.
     fn alone(service: Service, clock: Clock, transport: BoxTransport, peer: Peer) -> Self {
-        let place = service.enter(peer);
-        Self(Stage::Opening(Box::pin(open(service, clock, transport, peer, place, None))))
+        let Some(admission) = admit(&service, peer) else {
+            contain(|| drop(transport));
+            return Self(Stage::Over);
+        };
+        Self(Stage::Opening(Box::pin(open(service, clock, transport, peer, admission, None))))
     }
 
-    /// Serves a connection of a server. It ends when the server does.
+    /// Serves a connection of a server. It ends when the server does. `None` if it was closed at
+    /// once.
     pub(super) fn in_server(
         service: Service,
         transport: BoxTransport,
         peer: Peer,
         tasks: &Arc<Tasks>,
-    ) -> Self {
+    ) -> Option<Self> {
+        let admission = admit(&service, peer)?;
         let (task, abort) = tasks.enter();
         let clock = task.timers().clock().clone();
-        let place = service.enter(peer);
-        let opening = open(service, clock, transport, peer, place, Some(task));
+        let opening = open(service, clock, transport, peer, admission, Some(task));
         let opening = Abortable::new(opening, abort).map(|opened| opened.ok().flatten());
-        Self(Stage::Opening(Box::pin(opening)))
+        Some(Self(Stage::Opening(Box::pin(opening))))
     }
 
     fn enter(&mut self, stage: Stage) {
@@ -118,22 +122,35 @@ impl Service {
     }
 }
 
+/// What a connection has once it is accepted: a place, or the right to be told that there is none.
+type Admission = Result<Place, (Refusal, LastWord)>;
+
+/// `None` for a connection to close at once, because too many others are being told. It has no task
+/// that would have to run first, or a crowd would hold a descriptor each until then.
+fn admit(service: &Service, peer: Peer) -> Option<Admission> {
+    let refusal = match service.enter(peer) {
+        Ok(place) => return Some(Ok(place)),
+        Err(refusal) => refusal,
+    };
+    note_refusal(&refusal, peer);
+    LastWord::take(service.connections()).map(|last_word| Err((refusal, last_word)))
+}
+
 /// Reads the request and answers it. Returns the connection to run if it was accepted.
 async fn open(
     service: Service,
     clock: Clock,
     mut transport: BoxTransport,
     peer: Peer,
-    place: Result<Place, Refusal>,
+    admission: Admission,
     task: Option<OpeningTask>,
 ) -> Option<BoxFuture<'static, ()>> {
     let limit = service.handshake_timeout();
-    let mut place = match place {
+    let mut place = match admission {
         Ok(place) => Some(place),
-        Err(refusal) => {
-            note_refusal(&refusal, peer);
-            let response = refusal.into_response();
-            Box::pin(respond(&service, &mut transport, &clock, None, response, false)).await;
+        Err((refusal, last_word)) => {
+            let (response, held) = (refusal.into_response(), Held::LastWord(last_word));
+            Box::pin(respond(&service, &mut transport, &clock, held, response, false)).await;
             return None;
         }
     };
@@ -180,7 +197,8 @@ async fn open(
         Answer::Response(response) => {
             // The rest is not parsed, and `input` may still hold the thread's shared buffer.
             drop(input);
-            let sending = respond(&service, &mut transport, &clock, place, response, without_body);
+            let held = Held::Place(place);
+            let sending = respond(&service, &mut transport, &clock, held, response, without_body);
             Box::pin(sending).await;
             None
         }

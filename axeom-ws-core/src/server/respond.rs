@@ -28,6 +28,28 @@ const MIN_RATE: u64 = 1024;
 /// The most bytes of a response that the kernel holds without having sent them.
 const UNSENT: u32 = 64 * 1024;
 
+/// What a connection holds while it is sent a response.
+pub(super) enum Held {
+    Place(Option<Place>),
+    LastWord(LastWord),
+}
+
+impl Held {
+    fn give_up_place(&mut self) {
+        if let Self::Place(place) = self {
+            *place = None;
+        }
+    }
+
+    fn into_last_word(mut self, service: &Service) -> Option<LastWord> {
+        self.give_up_place();
+        match self {
+            Self::Place(_) => LastWord::take(service.connections()),
+            Self::LastWord(last_word) => Some(last_word),
+        }
+    }
+}
+
 /// Sends a response, and waits a moment for the client to read it. It gives up a client that takes
 /// less than the least rate over a handshake timeout.
 ///
@@ -37,7 +59,7 @@ pub(super) async fn respond(
     service: &Service,
     transport: &mut BoxTransport,
     clock: &Clock,
-    mut place: Option<Place>,
+    mut held: Held,
     mut response: Response<Bytes>,
     without_body: bool,
 ) {
@@ -47,11 +69,10 @@ pub(super) async fn respond(
         limit_unsent(&socket, UNSENT);
     }
     if body.len() <= UNSENT as usize {
-        place = None;
+        held.give_up_place();
     }
     let sent = send(transport, clock, service.handshake_timeout(), [&head, body]).await;
-    drop(place);
-    let Some(_last_word) = LastWord::take(service.connections()) else { return };
+    let Some(_last_word) = held.into_last_word(service) else { return };
     if sent.is_ok() {
         // Closing a socket with unread input resets the connection, and the client might never
         // see the answer.
