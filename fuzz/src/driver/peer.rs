@@ -8,7 +8,7 @@ use axeom_ws_core::{
     CloseFrame, ConnectionError, DeflateParams, Event,
     handshake::{Head, HeadLimits, HeadReader, agreed_deflate, offered_extensions},
     http::{Request, header::SEC_WEBSOCKET_EXTENSIONS},
-    protocol::{Inbound, Limits, Role},
+    protocol::{Inbound, Limits, Role, Violation},
 };
 use futures::io::{AsyncRead, AsyncWrite};
 
@@ -67,6 +67,15 @@ impl Client {
         let theirs = sent.pop_if(|last| matches!(last, Event::Close(_)));
         assert!(sent.starts_with(&seen.events), "the handlers saw what was not sent");
         let close = seen.close.as_ref().expect("there was a close");
+        // A message is decompressed when its handler is called. If it is broken, the close timeout
+        // may have ended the connection before, for a later violation or the peer's close frame.
+        let may_be_found_late = matches!(
+            violation,
+            Some(Violation::BadDeflate | Violation::InvalidUtf8 | Violation::MessageTooBig { .. })
+        );
+        if deflate.is_some() && may_be_found_late {
+            return;
+        }
         if let Some(ConnectionError::Violation(told)) = &seen.error {
             assert_eq!(violation.as_ref(), Some(told));
             // Whoever cuts the connection meanwhile drops what the handlers have not seen yet.
