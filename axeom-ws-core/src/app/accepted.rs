@@ -35,8 +35,8 @@ pub enum Answer {
     /// The handshake is accepted. Send [`Accepted::response`], then call [`Accepted::run`].
     Upgrade(Accepted),
     /// The request does not become a WebSocket connection. Send this response with its body,
-    /// adding `Connection: close`, and `Date` if it has none (RFC 9110 §6.6.1). It is a refusal of the handshake, a
-    /// [`Rejection`](crate::Rejection), or the response of the app's fallback.
+    /// adding `Connection: close`, and `Date` if it has none (RFC 9110 §6.6.1). It is a refusal of
+    /// the handshake, a [`Rejection`](crate::Rejection), or the response of the app's fallback.
     Response(Response<Bytes>),
 }
 

@@ -194,8 +194,8 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// request for the page that opens the WebSocket. Other methods get 405 then. Without a
     /// fallback all of them are answered with 404.
     ///
-    /// The connection is closed after the response, which gets a `Date` if it has none. A panic is answered with 500. A second fallback
-    /// replaces the first.
+    /// The connection is closed after the response, which gets a `Date` if it has none. A panic is
+    /// answered with 500. A second fallback replaces the first.
     pub fn fallback<F, Fut, B>(mut self, fallback: F) -> Self
     where
         F: Fn(Request<()>) -> Fut + Send + Sync + 'static,

@@ -44,13 +44,13 @@ struct Topic {
 #[derive(Debug)]
 struct Subscriber {
     member: Arc<Member>,
-    place: Place,
+    place: Slot,
 }
 
 /// A subscriber's place in its topic, which the connection keeps as well. It changes when another
 /// one leaves, under the lock of the topic's subscribers; so the order of its loads and stores does
 /// not matter.
-type Place = Arc<AtomicUsize>;
+type Slot = Arc<AtomicUsize>;
 
 /// What a connection has to do with topics. Without any, nothing is allocated.
 #[derive(Debug, Default)]
@@ -58,13 +58,13 @@ pub(super) struct Subscriptions(Mutex<Option<Box<Own>>>);
 
 #[derive(Debug, Default)]
 struct Own {
-    topics: Places,
+    topics: Slots,
     /// How many published messages it missed.
     missed: u64,
 }
 
 /// Topics by name, and the connection's place among the subscribers of each.
-type Places = HashMap<Arc<str>, (Arc<Topic>, Place), RandomState>;
+type Slots = HashMap<Arc<str>, (Arc<Topic>, Slot), RandomState>;
 
 /// Enough shards that threads with different topics seldom contend for one.
 const SHARDS: usize = 16;
@@ -100,7 +100,7 @@ impl Topics {
         let own = &mut own.get_or_insert_default().topics;
         let Entry::Vacant(free) = own.entry(Arc::clone(&topic.name)) else { return false };
         let mut subscribers = lock(&topic.subscribers);
-        let place = Place::new(subscribers.len().into());
+        let place = Slot::new(subscribers.len().into());
         subscribers.push(Subscriber { member: Arc::clone(member), place: Arc::clone(&place) });
         drop(subscribers);
         free.insert((topic, place));
@@ -178,7 +178,7 @@ impl Topics {
         lock(self.shard(topic)).get(topic).map_or(0, |topic| lock(&topic.subscribers).len())
     }
 
-    fn leave(&self, topic: &Topic, place: Place) {
+    fn leave(&self, topic: &Topic, place: Slot) {
         let mut shard = lock(self.shard(&topic.name));
         let mut subscribers = lock(&topic.subscribers);
         let place = place.load(Ordering::Relaxed);

@@ -19,7 +19,7 @@ use std::{
 pub(crate) use self::clock::Time;
 pub(crate) use self::{
     clock::{Clock, within},
-    tcp::{limit_unsent, unacknowledged},
+    tcp::{limit_unsent, on_its_way},
     timer::{Alarmed, Now, Tick, Timer, Timers},
     transport::{BoxTransport, uninterrupted},
 };

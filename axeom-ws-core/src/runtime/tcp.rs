@@ -3,6 +3,21 @@
 
 use socket2::SockRef;
 
+use super::Transport;
+
+/// How many bytes of those that were written the peer has not taken, as far as the transport can
+/// tell.
+pub(crate) fn on_its_way(transport: &dyn Transport) -> u64 {
+    transport.socket().and_then(|socket| unacknowledged(&socket)).unwrap_or(0)
+}
+
+/// Bounds the bytes that the kernel holds without having sent them, if there is a socket.
+pub(crate) fn limit_unsent(transport: &dyn Transport, bytes: u32) {
+    if let Some(socket) = transport.socket() {
+        set_unsent_limit(&socket, bytes);
+    }
+}
+
 /// How many bytes of those that were written the peer's TCP stack has not acknowledged, if that can
 /// be asked.
 ///
@@ -10,7 +25,7 @@ use socket2::SockRef;
 /// written to only when a third of its buffer is free, and may accept more at a retry than it did
 /// before without the peer having taken anything.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn unacknowledged(socket: &SockRef<'_>) -> Option<u64> {
+fn unacknowledged(socket: &SockRef<'_>) -> Option<u64> {
     use std::os::fd::AsRawFd;
 
     let mut bytes: libc::c_int = 0;
@@ -21,19 +36,18 @@ pub(crate) fn unacknowledged(socket: &SockRef<'_>) -> Option<u64> {
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn unacknowledged(_: &SockRef<'_>) -> Option<u64> {
+fn unacknowledged(_: &SockRef<'_>) -> Option<u64> {
     None
 }
 
-/// Bounds the bytes that the kernel holds without having sent them. Failing is no reason to refuse
-/// the connection: if it is broken, reading from it will say so.
+/// Failing is no reason to refuse the connection: if it is broken, reading from it will say so.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-pub(crate) fn limit_unsent(socket: &SockRef<'_>, bytes: u32) {
+fn set_unsent_limit(socket: &SockRef<'_>, bytes: u32) {
     let _ = socket.set_tcp_notsent_lowat(bytes);
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-pub(crate) fn limit_unsent(_: &SockRef<'_>, _: u32) {}
+fn set_unsent_limit(_: &SockRef<'_>, _: u32) {}
 
 #[cfg(all(test, not(loom), any(target_os = "linux", target_os = "android")))]
 mod tests {

@@ -15,7 +15,7 @@ use crate::{
     connection::Input,
     handshake::encode_parts,
     hub::{LastWord, Place},
-    runtime::{BoxTransport, Clock, limit_unsent, unacknowledged, uninterrupted, within},
+    runtime::{BoxTransport, Clock, limit_unsent, on_its_way, uninterrupted, within},
 };
 
 /// How long the client may keep sending, and how many bytes, before its connection is closed.
@@ -65,9 +65,7 @@ pub(super) async fn respond(
 ) {
     set_date(response.headers_mut());
     let (head, body) = encode_parts(&response, without_body);
-    if let Some(socket) = transport.socket() {
-        limit_unsent(&socket, UNSENT);
-    }
+    limit_unsent(&**transport, UNSENT);
     if body.len() <= UNSENT as usize {
         held.give_up_place();
     }
@@ -128,8 +126,7 @@ async fn send(
 
 /// How many of the bytes that were sent the client has taken.
 fn taken(transport: &BoxTransport, sent: usize) -> u64 {
-    let on_its_way = transport.socket().and_then(|socket| unacknowledged(&socket));
-    (sent as u64).saturating_sub(on_its_way.unwrap_or(0))
+    (sent as u64).saturating_sub(on_its_way(&**transport))
 }
 
 async fn discard(transport: &mut BoxTransport) {

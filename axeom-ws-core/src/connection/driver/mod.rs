@@ -33,7 +33,7 @@ use crate::{
     hub::{Member, Registration},
     link::Flags,
     protocol::{FrameQueue, Inbound, Role},
-    runtime::{BoxTransport, Timer, limit_unsent, unacknowledged, uninterrupted},
+    runtime::{BoxTransport, Timer, limit_unsent, on_its_way, uninterrupted},
 };
 
 /// Reads, parses, writes and keeps the deadlines of one connection.
@@ -84,8 +84,8 @@ impl Driver {
         deflate: Option<DeflateParams>,
         timer: Timer<Member>,
     ) -> Self {
-        if let (Some(socket), Some(bytes)) = (transport.socket(), link.settings().unsent_limit) {
-            limit_unsent(&socket, bytes);
+        if let Some(bytes) = link.settings().unsent_limit {
+            limit_unsent(&*transport, bytes);
         }
         let inbound = Inbound::new(Role::Server, link.settings().limits);
         Self {
@@ -179,7 +179,7 @@ impl Driver {
         }
         let now = self.timer.now();
         let progress = Progress {
-            on_its_way: if self.deadlines.is_blocked() { self.on_its_way() } else { 0 },
+            on_its_way: if self.deadlines.is_blocked() { on_its_way(&*self.transport) } else { 0 },
             unfinished: self.is_unfinished().then(|| self.held()),
         };
         loop {
@@ -374,18 +374,13 @@ impl Driver {
 
     #[cold]
     fn note_pace(&mut self, written: usize, blocked: bool) {
-        let (on_its_way, activity) = (self.on_its_way(), &mut self.activity);
+        let (on_its_way, activity) = (on_its_way(&*self.transport), &mut self.activity);
         if blocked {
             let (now, settings) = (self.timer.now(), self.link.settings());
             self.deadlines.block(now, written, on_its_way, activity, settings);
         } else {
             self.deadlines.unblock(written, on_its_way, activity);
         }
-    }
-
-    /// How many bytes were written that the peer has not taken, as far as the transport can tell.
-    fn on_its_way(&self) -> u64 {
-        self.transport.socket().and_then(|socket| unacknowledged(&socket)).unwrap_or(0)
     }
 
     /// Notes that the transport accepted `written` bytes, and whether it accepts more.
