@@ -142,6 +142,10 @@ impl Options {
     /// progress of a write that was blocked. Without one, the connection is cut, `error` sees
     /// [`PongTimeout`](crate::ConnectionError::PongTimeout) and `close` sees 1006. Default 20 s;
     /// `None` waits forever.
+    ///
+    /// A connection whose handler is busy stops reading after 64 KiB and cannot see such a sign.
+    /// Then it counts that the peer's TCP stack takes what is sent, and one that takes nothing is
+    /// cut after twice this time.
     pub fn pong_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.pong_timeout = Some(timeout.into());
         self

@@ -31,6 +31,8 @@ on_every_runtime!(
     a_peer_that_has_ended_may_still_be_answered,
     what_the_peer_sent_before_its_end_is_handled,
     what_does_not_decompress_counts_before_a_later_close,
+    a_peer_that_takes_nothing_is_cut_though_reading_has_stopped,
+    a_peer_that_takes_everything_is_not_cut_while_reading_has_stopped,
     a_socket_loop_that_takes_nothing_does_not_hold_the_connection,
     closed_tells_a_handler_of_every_end
 );
@@ -243,6 +245,37 @@ async fn what_does_not_decompress_counts_before_a_later_close<R: TestRuntime>() 
     drop(peer);
     assert_eq!(busy.events.next().await, "error violation");
     assert_eq!(busy.events.next().await, "close 1007");
+}
+
+/// A busy handler's peer that has sent more than is read ahead, so that it cannot be heard.
+async fn unheard<R: TestRuntime>() -> (Busy, Raw, Ws) {
+    let options = Options::new().ping_interval(SOON).pong_timeout(4 * SOON);
+    let mut busy = Busy::start::<R>(options).await;
+    let (mut peer, ws) = busy.peer::<R>().await;
+    peer.send(frame::masked(TEXT, &[b'x'; 64 * 1024])).await;
+    (busy, peer, ws)
+}
+
+async fn a_peer_that_takes_nothing_is_cut_though_reading_has_stopped<R: TestRuntime>() {
+    let (mut busy, _peer, ws) = unheard::<R>().await;
+    // More than its receive buffer holds.
+    ws.try_send(vec![0; 16 << 20]).unwrap();
+    until(|| busy.server.handle.connections() == 0).await;
+    drop(busy.gate);
+    assert!(busy.events.next().await.starts_with("message x"));
+    assert_eq!(busy.events.next().await, "error pong timeout");
+    assert_eq!(busy.events.next().await, "close 1006");
+}
+
+async fn a_peer_that_takes_everything_is_not_cut_while_reading_has_stopped<R: TestRuntime>() {
+    let (mut busy, mut peer, _) = unheard::<R>().await;
+    // Each ping follows the time in which the one before could have been answered.
+    for _ in 0..3 {
+        peer.frame().await;
+    }
+    drop(busy.gate);
+    assert!(busy.events.next().await.starts_with("message x"));
+    assert_eq!(busy.server.handle.connections(), 1);
 }
 
 async fn a_socket_loop_that_takes_nothing_does_not_hold_the_connection<R: TestRuntime>() {

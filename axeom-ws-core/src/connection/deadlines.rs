@@ -13,6 +13,8 @@ pub(super) struct Deadlines {
     ping: Tick,
     /// When the peer must have sent something since the last ping.
     pong: Tick,
+    /// What was on its way to a peer that could not be heard when that was last looked at.
+    unanswered: u64,
     /// When to check next whether the peer has sent a message.
     idle: Tick,
     /// How many checks in a row found no message.
@@ -36,11 +38,19 @@ pub(super) struct Deadlines {
 pub(super) struct Activity {
     /// Bytes arrived, or the peer took some while a write was blocked.
     pub(super) received: bool,
+    /// Reading was stopped for a while, so that bytes may wait in the transport.
+    pub(super) stopped: bool,
     /// Marks that are all set when a message arrives, and cleared one by one.
     messages: u8,
 }
 
 impl Activity {
+    /// The connection does not read, so the peer's silence must not count against it.
+    pub(super) fn note_stop(&mut self) {
+        self.stopped = true;
+        self.note_message();
+    }
+
     /// A message arrived, or may have arrived if the connection had not stopped reading.
     #[inline]
     pub(super) fn note_message(&mut self) {
@@ -93,6 +103,7 @@ impl Deadlines {
         Self {
             ping: now.after(settings.ping_interval),
             pong: Tick::NEVER,
+            unanswered: 0,
             idle: now.after(settings.idle_timeout.map(look)),
             quiet: 0,
             pace: None,
@@ -238,8 +249,16 @@ impl Deadlines {
         }
         if self.pong.has_come(tick) {
             self.pong = Tick::NEVER;
-            if !activity.received {
+            if !activity.received && !activity.stopped {
                 return Some(Due::NoPong);
+            }
+            // Its TCP stack answers for a peer that cannot be heard, if it takes what is sent.
+            if !activity.received && progress.on_its_way > 0 {
+                if self.unanswered == progress.on_its_way {
+                    return Some(Due::NoPong);
+                }
+                self.unanswered = progress.on_its_way;
+                self.pong = now.after(settings.pong_timeout);
             }
         }
         if self.idle.has_come(tick) {
@@ -254,7 +273,7 @@ impl Deadlines {
             self.ping = now.after(settings.ping_interval);
             // Another ping is of no use while the last one may still be answered.
             if !self.pong.is_set() || activity.received {
-                activity.received = false;
+                (activity.received, activity.stopped, self.unanswered) = (false, false, 0);
                 self.pong = now.after(settings.pong_timeout);
                 return Some(Due::Ping);
             }

@@ -179,7 +179,11 @@ impl Driver {
         }
         let now = self.timer.now();
         let progress = Progress {
-            on_its_way: if self.deadlines.is_blocked() { on_its_way(&*self.transport) } else { 0 },
+            on_its_way: if self.deadlines.is_blocked() || self.activity.stopped {
+                on_its_way(&*self.transport)
+            } else {
+                0
+            },
             unfinished: self.is_unfinished().then(|| self.held()),
         };
         loop {

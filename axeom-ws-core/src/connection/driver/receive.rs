@@ -109,10 +109,7 @@ impl Driver {
             && self.closing == Closing::NotYet
             && self.bytes_ahead() + self.inbound.held() >= READ_AHEAD
         {
-            // The connection stops reading until the handler is done, so the peer's silence
-            // must not count against it.
-            self.activity.received = true;
-            self.activity.note_message();
+            self.activity.note_stop();
             return Poll::Pending;
         }
         ready!(self.poll_turn_for_io(cx));
