@@ -26,6 +26,7 @@ on_every_runtime!(
     a_connection_that_the_program_accepted_is_served,
     a_stream_of_any_kind_is_served,
     a_handshake_parsed_elsewhere_is_answered,
+    what_others_put_into_a_request_is_seen_by_derives_and_handlers,
     an_upgraded_connection_begins_with_what_was_read_ahead,
     an_accepted_handshake_counts_until_it_is_dropped,
     a_service_that_shuts_down_ends_what_it_serves,
@@ -130,6 +131,29 @@ async fn a_handshake_parsed_elsewhere_is_answered<R: TestRuntime>() {
     let mut homeless = request("/echo");
     homeless.headers_mut().remove("host");
     assert_eq!(refused(homeless).await.status(), 400);
+}
+
+async fn what_others_put_into_a_request_is_seen_by_derives_and_handlers<R: TestRuntime>() {
+    #[derive(Clone, PartialEq, Debug)]
+    struct User(&'static str);
+
+    let app = App::new()
+        .derive(async |ctx| ctx.extension().cloned().ok_or(Rejection::unauthorized("Bearer")))
+        .ws("/echo", |route| {
+            route.open(async |ws| {
+                let derived: &User = ws.get();
+                assert_eq!(ws.extension::<User>(), Some(derived));
+                assert_eq!(ws.extension::<u8>(), None);
+                let _ = ws.send(derived.0).await;
+            })
+        });
+    let service = app.build().unwrap();
+    let refused = handshake(&service, request("/echo"), NOWHERE).await.map(drop).unwrap_err();
+    assert_eq!(refused.status(), 401);
+    let mut request = request("/echo");
+    request.extensions_mut().insert(User("ada"));
+    let accepted = handshake(&service, request, NOWHERE).await.unwrap();
+    assert_eq!(upgraded::<R>(accepted, b"").frame().await, Frame::text("ada"));
 }
 
 /// Runs an accepted handshake over memory.

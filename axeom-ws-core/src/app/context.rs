@@ -141,6 +141,27 @@ impl<D> Context<D> {
         self.handshake.peer
     }
 
+    /// A value that whoever parsed the request has put into its extensions: a middleware of another
+    /// HTTP server, or what ran between accepting the connection and its request, such as TLS. The
+    /// handlers see it too, with [`Ws::extension`](crate::Ws::extension).
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::{App, Rejection};
+    ///
+    /// /// What an authenticating middleware inserts.
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// let app = App::new().derive(async |ctx| {
+    ///     ctx.extension::<User>().cloned().ok_or(Rejection::unauthorized("Bearer"))
+    /// });
+    /// # let _ = app;
+    /// ```
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.handshake.request.extensions().get()
+    }
+
     /// Adds a header to the 101 response, such as `Set-Cookie`. Headers that belong to the
     /// handshake are ignored: `Connection`, `Upgrade`, `Sec-WebSocket-*`, `Content-Length` and
     /// `Transfer-Encoding`.

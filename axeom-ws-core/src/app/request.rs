@@ -17,7 +17,7 @@
 
 use std::{borrow::Cow, str, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header::*};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, header::*};
 use percent_encoding::percent_decode_str;
 
 use crate::runtime::Peer;
@@ -159,6 +159,7 @@ pub(super) struct RequestInfo {
     lines: HeaderLines,
     params: Params,
     peer: Peer,
+    extensions: Extensions,
 }
 
 /// The names of lines that are not headers. The name of a header cannot contain a colon.
@@ -176,7 +177,12 @@ impl RequestInfo {
         let protocol = protocol.and_then(|protocol| protocol.to_str().ok());
         let first = [(URI, &*uri), (PROTOCOL, protocol.unwrap_or_default())];
         let first = if protocol.is_some() { &first[..] } else { &first[..1] };
-        Self { lines: HeaderLines::new(first, request.headers()), params, peer }
+        Self {
+            lines: HeaderLines::new(first, request.headers()),
+            params,
+            peer,
+            extensions: request.extensions().clone(),
+        }
     }
 
     pub(super) fn uri(&self) -> &str {
@@ -210,6 +216,10 @@ impl RequestInfo {
 
     pub(super) fn peer(&self) -> Peer {
         self.peer
+    }
+
+    pub(super) fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.extensions.get()
     }
 }
 

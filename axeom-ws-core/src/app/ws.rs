@@ -322,6 +322,12 @@ impl<D> Ws<D> {
         self.0.request.peer()
     }
 
+    /// A value from the extensions of the handshake request. See
+    /// [`Context::extension`](crate::Context::extension).
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.0.request.extension()
+    }
+
     /// The connection's id, which is unique within the process.
     pub fn id(&self) -> ConnectionId {
         self.link().id()
