@@ -10,12 +10,13 @@
 pub mod guide;
 
 pub use axeom_ws_core::{
-    Accepted, Answer, App, AppError, AppHandle, BoxError, Bytes, BytesMut, CloseCode, CloseFrame,
-    CloseWhole, Closed, Compression, ConnectionError, ConnectionId, Context, DeflateParams,
-    EndSending, Event, Group, Handler, HandlerResult, IntoService, InvalidOption, Io, Listener,
-    Message, Options, Peer, Rejection, Route, Runtime, SendMessage, SendStatus, Serve, ServeError,
-    Server, Service, Socket, Transport, TrySendError, Utf8Bytes, Ws, bytes, context, futures,
-    handshake, http, protocol, route, start_workers,
+    Accepted, Acceptor, Answer, App, AppError, AppHandle, BoxError, Bytes, BytesMut, CloseCode,
+    CloseFrame, CloseWhole, Closed, Compression, ConnectionError, ConnectionId, Context,
+    DeflateParams, EndSending, Event, Group, Handler, HandlerResult, Incoming, IntoService,
+    InvalidOption, Io, Listener, LocalAddr, Message, Options, Peer, Rejection, Route, Runtime,
+    SendMessage, SendStatus, Serve, ServeError, Server, Service, Socket, Transport,
+    TransportStream, TrySendError, Utf8Bytes, Ws, bytes, context, futures, handshake, http,
+    protocol, route, start_workers,
 };
 #[cfg(feature = "json")]
 pub use axeom_ws_core::{JsonError, SendJsonError};

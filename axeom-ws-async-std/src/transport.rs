@@ -1,11 +1,11 @@
 use std::{
     io,
-    net::{Shutdown, SocketAddr},
+    net::Shutdown,
     task::{Context, Poll},
 };
 
 use async_std::net::{TcpListener, TcpStream};
-use axeom_ws_core::{EndSending, Io, Peer, socket2::SockRef};
+use axeom_ws_core::{EndSending, Incoming, Io, LocalAddr, socket2::SockRef};
 
 /// The [`Transport`](axeom_ws_core::Transport) of a TCP connection.
 pub type Tcp = Io<TcpStream, ShutDown>;
@@ -46,14 +46,12 @@ impl Listener {
 }
 
 impl axeom_ws_core::Listener for Listener {
-    type Transport = Tcp;
-
-    async fn accept(&self) -> io::Result<(Tcp, Peer)> {
+    async fn accept(&self) -> io::Result<Incoming> {
         let (stream, addr) = self.listener.accept().await?;
-        Ok((promote(stream), addr.into()))
+        Ok(Incoming::new(promote(stream), addr))
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    fn local_addr(&self) -> io::Result<LocalAddr> {
+        self.listener.local_addr().map(LocalAddr::from)
     }
 }

@@ -55,7 +55,10 @@ pub use crate::{
     link::ConnectionId,
     message::{Message, SendMessage},
     options::{InvalidOption, Options},
-    runtime::{CloseWhole, EndSending, Io, Listener, Peer, Runtime, Transport, start_workers},
+    runtime::{
+        Acceptor, CloseWhole, EndSending, Incoming, Io, Listener, LocalAddr, Peer, Runtime,
+        Transport, TransportStream, start_workers,
+    },
     server::{Serve, Server, serve},
     utf8::Utf8Bytes,
 };

@@ -2,12 +2,11 @@ use std::{
     fmt,
     future::Future,
     io::{self, IoSlice},
-    net::SocketAddr,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
-use axeom_ws_core::{BytesMut, Peer, Transport, bytes::BufMut, socket2::SockRef};
+use axeom_ws_core::{BytesMut, Incoming, LocalAddr, Transport, bytes::BufMut, socket2::SockRef};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -104,14 +103,12 @@ impl Listener {
 }
 
 impl axeom_ws_core::Listener for Listener {
-    type Transport = Tcp;
-
-    async fn accept(&self) -> io::Result<(Tcp, Peer)> {
+    async fn accept(&self) -> io::Result<Incoming> {
         let (stream, addr) = self.listener.accept().await?;
-        Ok((promote(stream), addr.into()))
+        Ok(Incoming::new(promote(stream), addr))
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    fn local_addr(&self) -> io::Result<LocalAddr> {
+        self.listener.local_addr().map(LocalAddr::from)
     }
 }

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acceptors;
 mod admission;
 mod backpressure;
 mod busy;

@@ -3,7 +3,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
 pub mod blocking;
-pub mod client_end;
 pub mod deflate;
 pub mod frame;
 pub mod pipe;
@@ -181,6 +180,11 @@ macro_rules! on_every_runtime {
     };
 }
 
+/// A server on a port of its own.
+pub async fn bind<R: TestRuntime>() -> Server<R> {
+    Server::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
+}
+
 /// A server with one app, on a port of its own. It shuts down when dropped.
 pub struct TestServer {
     pub addr: SocketAddr,
@@ -203,9 +207,17 @@ impl TestServer {
         R: TestRuntime,
         D: Clone + Send + Sync + 'static,
     {
+        Self::start_on(bind::<R>().await, app, grace)
+    }
+
+    /// The same, on a server that the test has prepared.
+    pub fn start_on<R, D>(server: Server<R>, app: App<D>, grace: Duration) -> Self
+    where
+        R: TestRuntime,
+        D: Clone + Send + Sync + 'static,
+    {
         let handle = app.handle();
-        let server = Server::<R>::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let addr = server.local_addr();
+        let addr = server.local_addr().socket_addr().unwrap_or(NOWHERE);
         let (end, ended) = oneshot::channel();
         let serving = server.serve(app).grace_period(grace).into_future();
         R::default().spawn(async move {

@@ -23,16 +23,15 @@ macro_rules! test_runtime {
                     handshake::client::{Request, Response},
                 },
             };
-            use axeom_ws::{Accepted, Runtime, Service};
+            use axeom_ws::{Accepted, Runtime, Service, TransportStream};
             use futures::{AsyncRead, AsyncWrite};
 
-            use super::super::{client_end::ClientEnd, pipe::End};
+            use super::super::pipe::End;
 
             #[derive(Clone, Default)]
             pub struct $name($adapter);
 
             impl Runtime for $name {
-                type Transport = <$adapter as Runtime>::Transport;
                 type Listener = <$adapter as Runtime>::Listener;
 
                 async fn bind(&self, addr: SocketAddr) -> io::Result<Self::Listener> {
@@ -108,7 +107,7 @@ test_runtime! {
     },
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::tokio::net::TcpStream::connect(addr).await.unwrap();
-        ClientEnd(axeom_ws::tokio::promote(stream))
+        TransportStream(axeom_ws::tokio::promote(stream))
     },
     listener: |listener| ::tokio::net::TcpListener::from_std(listener).unwrap()
 }
@@ -119,7 +118,7 @@ test_runtime! {
     block_on: ::async_std::task::block_on,
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::async_std::net::TcpStream::connect(addr).await.unwrap();
-        ClientEnd(axeom_ws::async_std::promote(stream))
+        TransportStream(axeom_ws::async_std::promote(stream))
     },
     listener: ::async_std::net::TcpListener::from
 }
@@ -130,7 +129,7 @@ test_runtime! {
     block_on: ::smol::block_on,
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::smol::Async::<std::net::TcpStream>::connect(addr).await.unwrap();
-        ClientEnd(axeom_ws::smol::promote(stream))
+        TransportStream(axeom_ws::smol::promote(stream))
     },
     listener: |listener| ::smol::Async::<std::net::TcpListener>::new(listener).unwrap()
 }
