@@ -14,12 +14,14 @@ pub use axeom_ws_core::{
     CloseFrame, CloseWhole, Closed, Compression, ConnectionError, ConnectionId, Context,
     DeflateParams, EndSending, Event, Group, Handler, HandlerResult, Incoming, IntoService,
     InvalidOption, Io, Listener, LocalAddr, Message, Options, Peer, Rejection, Route, Runtime,
-    SendMessage, SendStatus, Serve, ServeError, Server, Service, Socket, Transport,
+    SendMessage, SendStatus, Serve, ServeError, Server, Service, Socket, TcpOptions, Transport,
     TransportStream, TrySendError, Utf8Bytes, Ws, bytes, context, futures, handshake, http,
     protocol, route, start_workers,
 };
 #[cfg(feature = "json")]
 pub use axeom_ws_core::{JsonError, SendJsonError};
+#[cfg(unix)]
+pub use axeom_ws_core::{PeerCredentials, SocketFile, bind_unix};
 
 #[cfg(feature = "async-std")]
 #[doc(inline)]

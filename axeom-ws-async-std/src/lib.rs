@@ -9,6 +9,8 @@
 
 mod runtime;
 mod transport;
+#[cfg(unix)]
+mod unix;
 
 use std::{fmt::Debug, net::ToSocketAddrs};
 
@@ -20,6 +22,8 @@ use futures::io::{AsyncRead, AsyncWrite};
 pub use async_std;
 pub use futures;
 
+#[cfg(unix)]
+pub use crate::unix::UnixListener;
 pub use crate::{
     runtime::Adapter,
     transport::{Listener, ShutDown, Tcp, promote},

@@ -40,6 +40,8 @@ pub use futures;
 pub use http;
 pub use socket2;
 
+#[cfg(unix)]
+pub use crate::runtime::{PeerCredentials, SocketFile, bind_unix};
 #[cfg(feature = "json")]
 pub use crate::{app::SendJsonError, json::JsonError};
 pub use crate::{
@@ -57,7 +59,7 @@ pub use crate::{
     options::{InvalidOption, Options},
     runtime::{
         Acceptor, CloseWhole, EndSending, Incoming, Io, Listener, LocalAddr, Peer, Runtime,
-        Transport, TransportStream, start_workers,
+        TcpOptions, Transport, TransportStream, start_workers,
     },
     server::{Serve, Server, serve},
     utf8::Utf8Bytes,

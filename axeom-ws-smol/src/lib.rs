@@ -6,6 +6,8 @@
 
 mod runtime;
 mod transport;
+#[cfg(unix)]
+mod unix;
 
 use std::{
     fmt::Debug,
@@ -19,6 +21,8 @@ use futures::io::{AsyncRead, AsyncWrite};
 // Re-exported because their types are in the signatures here.
 pub use {async_executor, async_io, futures};
 
+#[cfg(unix)]
+pub use crate::unix::UnixListener;
 pub use crate::{
     runtime::Adapter,
     transport::{Listener, ShutDown, Tcp, promote},

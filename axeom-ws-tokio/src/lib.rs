@@ -6,6 +6,8 @@
 
 mod runtime;
 mod transport;
+#[cfg(unix)]
+mod unix;
 
 use std::{fmt::Debug, net::ToSocketAddrs};
 
@@ -18,6 +20,8 @@ use tokio::{
 // Re-exported because their types are in the signatures here.
 pub use tokio;
 
+#[cfg(unix)]
+pub use crate::unix::UnixListener;
 pub use crate::{
     runtime::Adapter,
     transport::{Io, Listener, Tcp, promote},

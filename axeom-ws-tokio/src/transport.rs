@@ -100,6 +100,26 @@ impl Listener {
     pub fn new(listener: TcpListener) -> Self {
         Self { listener }
     }
+
+    /// Wraps a socket of the standard library that the program has bound or inherited, such as one
+    /// of [`TcpOptions`](axeom_ws_core::TcpOptions).
+    ///
+    /// ```no_run
+    /// use axeom_ws_tokio::{Listener, Server};
+    ///
+    /// # async fn example(app: axeom_ws_core::App) -> Result<(), axeom_ws_core::BoxError> {
+    /// let bound = axeom_ws_core::TcpOptions::new().backlog(4096).bind("0.0.0.0:3000")?;
+    /// Server::on(Listener::from_std(bound)?)?.serve(app).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The error of the operating system.
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Self::new)
+    }
 }
 
 impl axeom_ws_core::Listener for Listener {

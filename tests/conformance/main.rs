@@ -25,6 +25,7 @@ mod json;
 mod keepalive;
 mod lifecycle;
 mod limits;
+mod listeners;
 mod messages;
 mod opening;
 mod pace;

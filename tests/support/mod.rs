@@ -14,6 +14,7 @@ pub mod runtimes;
 use std::{
     fmt::Debug,
     future::{Future, poll_fn},
+    io,
     net::{Ipv4Addr, SocketAddr},
     pin::pin,
     task::Poll,
@@ -27,7 +28,7 @@ use async_tungstenite::{
     },
 };
 use axeom_ws::{
-    Accepted, Answer, App, AppHandle, Bytes, Runtime, ServeError, Server, Service,
+    Accepted, Answer, App, AppHandle, Bytes, Listener, Runtime, ServeError, Server, Service,
     http::{Request, Response},
 };
 use futures::{
@@ -60,6 +61,17 @@ pub trait TestRuntime: Runtime + Default {
     fn connect_tcp(
         addr: SocketAddr,
     ) -> impl Future<Output = impl AsyncRead + AsyncWrite + Send + Unpin + 'static> + Send;
+
+    /// The adapter's `Listener::from_std`.
+    fn listener(listener: std::net::TcpListener) -> io::Result<impl Listener>;
+
+    /// The adapter's `UnixListener::bind`.
+    #[cfg(unix)]
+    fn bind_unix(path: &std::path::Path) -> Result<impl Listener, ServeError>;
+
+    /// The adapter's `UnixListener::from_std`.
+    #[cfg(unix)]
+    fn unix_listener(listener: std::os::unix::net::UnixListener) -> io::Result<impl Listener>;
 
     /// Accepts one connection by the runtime's own means, and hands it to the adapter's
     /// `serve_connection`.

@@ -23,7 +23,7 @@ macro_rules! test_runtime {
                     handshake::client::{Request, Response},
                 },
             };
-            use axeom_ws::{Accepted, Runtime, Service, TransportStream};
+            use axeom_ws::{Accepted, Listener, Runtime, ServeError, Service, TransportStream};
             use futures::{AsyncRead, AsyncWrite};
 
             use super::super::pipe::End;
@@ -75,6 +75,22 @@ macro_rules! test_runtime {
                     addr: SocketAddr,
                 ) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
                     $connect_tcp(addr).await
+                }
+
+                fn listener(listener: std::net::TcpListener) -> io::Result<impl Listener> {
+                    axeom_ws::$client::Listener::from_std(listener)
+                }
+
+                #[cfg(unix)]
+                fn bind_unix(path: &std::path::Path) -> Result<impl Listener, ServeError> {
+                    axeom_ws::$client::UnixListener::bind(path)
+                }
+
+                #[cfg(unix)]
+                fn unix_listener(
+                    listener: std::os::unix::net::UnixListener,
+                ) -> io::Result<impl Listener> {
+                    axeom_ws::$client::UnixListener::from_std(listener)
                 }
 
                 async fn serve_accepted(service: Service, listener: std::net::TcpListener) {

@@ -6,8 +6,11 @@ mod local_addr;
 mod peer;
 mod stream;
 mod tcp;
+mod tcp_options;
 mod timer;
 mod transport;
+#[cfg(unix)]
+mod unix;
 mod workers;
 
 use std::{
@@ -20,10 +23,13 @@ use std::{
 
 #[cfg(test)]
 pub(crate) use self::clock::Time;
+#[cfg(unix)]
+pub use self::unix::{PeerCredentials, SocketFile, bind_unix};
 pub(crate) use self::{
     acceptor::AnyAcceptor,
     clock::{Clock, within},
     tcp::{limit_unsent, on_its_way},
+    tcp_options::addresses,
     timer::{Alarmed, Now, Tick, Timer, Timers},
     transport::{BoxTransport, uninterrupted},
 };
@@ -32,6 +38,7 @@ pub use self::{
     local_addr::LocalAddr,
     peer::Peer,
     stream::TransportStream,
+    tcp_options::TcpOptions,
     transport::{CloseWhole, EndSending, Io, Transport},
     workers::start_workers,
 };

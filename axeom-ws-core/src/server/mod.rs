@@ -11,7 +11,7 @@ use std::{
     fmt,
     future::{Future, IntoFuture, pending},
     io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::ToSocketAddrs,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -26,7 +26,7 @@ use self::{
 use crate::{
     app::{IntoService, Service},
     error::ServeError,
-    runtime::{Acceptor, Clock, Listener, LocalAddr, Runtime, Timers, within},
+    runtime::{Acceptor, Clock, Listener, LocalAddr, Runtime, Timers, addresses, within},
 };
 
 /// Binds to an address, and serves an app there until [`AppHandle::shutdown`] is called. The
@@ -296,16 +296,6 @@ impl<R: Runtime> fmt::Debug for Serve<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve").field("server", &self.server).finish_non_exhaustive()
     }
-}
-
-/// The addresses that a name stands for, and the error if none of them can be bound.
-fn addresses(
-    addr: impl ToSocketAddrs + fmt::Debug,
-) -> Result<(Vec<SocketAddr>, ServeError), ServeError> {
-    let failed = |source| ServeError::Bind { addr: format!("{addr:?}"), source };
-    let addrs = addr.to_socket_addrs().map_err(failed)?.collect();
-    let none = io::Error::new(io::ErrorKind::InvalidInput, "the host has no address");
-    Ok((addrs, failed(none)))
 }
 
 /// Aborts a server's tasks when the server is dropped.
