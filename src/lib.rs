@@ -18,6 +18,8 @@ pub use axeom_ws_core::{
     TransportStream, TrySendError, Utf8Bytes, Ws, bytes, context, futures, handshake, http,
     protocol, route, start_workers,
 };
+#[cfg(feature = "rustls")]
+pub use axeom_ws_core::{ClientCertificates, Tls, TlsError, rustls};
 #[cfg(feature = "json")]
 pub use axeom_ws_core::{JsonError, SendJsonError};
 #[cfg(unix)]

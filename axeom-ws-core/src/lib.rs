@@ -31,6 +31,8 @@ mod server;
 mod shrink;
 mod sync;
 mod telemetry;
+#[cfg(feature = "rustls")]
+mod tls;
 mod utf8;
 mod violation;
 
@@ -42,6 +44,8 @@ pub use socket2;
 
 #[cfg(unix)]
 pub use crate::runtime::{PeerCredentials, SocketFile, bind_unix};
+#[cfg(feature = "rustls")]
+pub use crate::tls::{ClientCertificates, Tls, TlsError};
 #[cfg(feature = "json")]
 pub use crate::{app::SendJsonError, json::JsonError};
 pub use crate::{
@@ -64,6 +68,8 @@ pub use crate::{
     server::{Serve, Server, serve},
     utf8::Utf8Bytes,
 };
+#[cfg(feature = "rustls")]
+pub use futures_rustls::rustls;
 
 /// The type parameters of a [`Route`] and the bounds on them. Programs seldom name them.
 pub mod route {

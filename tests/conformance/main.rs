@@ -33,5 +33,7 @@ mod raw_frames;
 mod raw_requests;
 mod routes;
 mod shutdown;
+#[cfg(feature = "rustls")]
+mod tls;
 mod topics;
 mod violations;

@@ -211,7 +211,7 @@ impl Service {
         &'a self,
         request: Request<()>,
         peer: Peer,
-        scheme: Option<Scheme>,
+        scheme: Option<&Scheme>,
         place: &'a mut Option<Place>,
     ) -> impl Future<Output = Answer> + Send + use<'a> {
         let checked = self.check(request, peer, scheme);
@@ -263,7 +263,7 @@ impl Service {
     }
 
     /// Checks a request as far as that needs no user code.
-    fn check(&self, mut request: Request<()>, peer: Peer, scheme: Option<Scheme>) -> Checked<'_> {
+    fn check(&self, mut request: Request<()>, peer: Peer, scheme: Option<&Scheme>) -> Checked<'_> {
         let refused = |request: Request<()>, refusal| {
             Checked::Refused(request.uri().path().to_owned(), refusal)
         };
@@ -280,7 +280,7 @@ impl Service {
             Err(NotFound::NoRoute) => return Checked::NoRoute(Box::new(request)),
             Err(NotFound::NotText) => return refused(request, Refusal::PathNotText),
         };
-        let scheme = scheme.as_ref().or(limits.scheme.as_ref());
+        let scheme = scheme.or(limits.scheme.as_ref());
         match handshake::check_upgrade(&request, &route.settings.origins, scheme) {
             Ok(upgrade) => {
                 let handshake = Arc::new(Handshake::new(request, params, peer));

@@ -12,16 +12,24 @@ use crate::{
 
 /// The acceptors of a listener, in the order in which they run.
 #[derive(Clone, Default)]
-pub(super) struct Acceptors(Arc<[Arc<dyn AnyAcceptor>]>);
+pub(super) struct Acceptors(Option<Arc<[Arc<dyn AnyAcceptor>]>>);
 
 impl Acceptors {
+    fn new(acceptors: Vec<Arc<dyn AnyAcceptor>>) -> Self {
+        Self((!acceptors.is_empty()).then(|| acceptors.into()))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<dyn AnyAcceptor>> {
+        self.0.iter().flat_map(|acceptors| acceptors.iter())
     }
 
     /// Whether a connection of this peer is one for a client that is not known yet.
     pub(super) fn is_proxy(&self, peer: Peer) -> bool {
-        self.0.iter().any(|acceptor| acceptor.is_for_proxy(peer))
+        self.iter().any(|acceptor| acceptor.is_for_proxy(peer))
     }
 
     /// Has all acceptors prepare a connection within `limit`. `None` if it is to be cut.
@@ -34,7 +42,7 @@ impl Acceptors {
     ) -> Option<Incoming> {
         let mut peer = incoming.peer();
         let accepting = async {
-            for acceptor in self.0.iter() {
+            for acceptor in self.iter() {
                 incoming = acceptor.accept_boxed(incoming).await?;
                 peer = incoming.peer();
             }
@@ -88,7 +96,7 @@ pub(super) async fn accept_at<R: Runtime>(
     tasks: &Arc<Tasks>,
 ) {
     let accepting = entrances.map(|Entrance { listener, acceptors, .. }| {
-        let acceptors = Acceptors(acceptors.into());
+        let acceptors = Acceptors::new(acceptors);
         listener.accept_all(runtime.clone(), service.clone(), acceptors, Arc::clone(tasks))
     });
     join_all(accepting).await;

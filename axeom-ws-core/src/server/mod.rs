@@ -23,6 +23,8 @@ use self::{
     entrance::{Entrance, accept_at},
     tasks::Tasks,
 };
+#[cfg(feature = "rustls")]
+use crate::tls::Tls;
 use crate::{
     app::{IntoService, Service},
     error::ServeError,
@@ -159,6 +161,12 @@ impl<R: Runtime> Server<R> {
             entrance.push(Arc::clone(&acceptor) as _);
         }
         self
+    }
+
+    /// Has every connection begin with a TLS handshake: [`acceptor`](Self::acceptor) with a [`Tls`].
+    #[cfg(feature = "rustls")]
+    pub fn tls(self, tls: Tls) -> Self {
+        self.acceptor(tls)
     }
 
     /// Where the server listens, for TCP with the actual port if it was bound to port 0. If it was
