@@ -20,7 +20,7 @@ FLOORS = [
     "app",
     "connection",
     "hub",
-    "link tls",
+    "link proxy_protocol tls",
     "runtime handshake protocol",
     "event",
     "error",

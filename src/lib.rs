@@ -24,6 +24,8 @@ pub use axeom_ws_core::{ClientCertificates, Tls, TlsError, rustls};
 pub use axeom_ws_core::{JsonError, SendJsonError};
 #[cfg(unix)]
 pub use axeom_ws_core::{PeerCredentials, SocketFile, bind_unix};
+#[cfg(feature = "proxy-protocol")]
+pub use axeom_ws_core::{ProxyProtocol, ProxyProtocolError, ipnet};
 
 #[cfg(feature = "async-std")]
 #[doc(inline)]

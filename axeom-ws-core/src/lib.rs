@@ -26,6 +26,8 @@ mod message;
 mod options;
 mod origin;
 pub mod protocol;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 mod runtime;
 mod server;
 mod shrink;
@@ -42,6 +44,8 @@ pub use futures;
 pub use http;
 pub use socket2;
 
+#[cfg(feature = "proxy-protocol")]
+pub use crate::proxy_protocol::{ProxyProtocol, ProxyProtocolError};
 #[cfg(unix)]
 pub use crate::runtime::{PeerCredentials, SocketFile, bind_unix};
 #[cfg(feature = "rustls")]
@@ -70,6 +74,8 @@ pub use crate::{
 };
 #[cfg(feature = "rustls")]
 pub use futures_rustls::rustls;
+#[cfg(feature = "proxy-protocol")]
+pub use ipnet;
 
 /// The type parameters of a [`Route`] and the bounds on them. Programs seldom name them.
 pub mod route {

@@ -29,6 +29,8 @@ mod listeners;
 mod messages;
 mod opening;
 mod pace;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 mod raw_frames;
 mod raw_requests;
 mod routes;
