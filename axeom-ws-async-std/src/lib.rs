@@ -7,6 +7,8 @@
 //! **Legacy**: async-std is discontinued (RUSTSEC-2025-0052). This adapter is for
 //! programs that still run on it; new ones are better off with smol.
 
+#[cfg(feature = "hyper")]
+mod http;
 mod runtime;
 mod transport;
 
@@ -20,6 +22,8 @@ use futures::io::{AsyncRead, AsyncWrite};
 pub use async_std;
 pub use futures;
 
+#[cfg(feature = "hyper")]
+pub use crate::http::HttpService;
 pub use crate::{
     runtime::Adapter,
     transport::{Listener, ShutDown, Tcp, promote},
@@ -35,6 +39,10 @@ pub use crate::{
 /// # }
 /// ```
 pub type Server = axeom_ws_core::Server<Adapter>;
+
+/// A [`ConnectionSet`](axeom_ws_core::ConnectionSet) on async-std, for programs that accept connections
+/// themselves.
+pub type ConnectionSet = axeom_ws_core::ConnectionSet<Adapter>;
 
 /// Binds to an address, and serves an [`App`](axeom_ws_core::App) or [`Service`] there until
 /// [`AppHandle::shutdown`](axeom_ws_core::AppHandle::shutdown) is called.

@@ -2,8 +2,8 @@
 //! which adds an adapter for each runtime to these items.
 //!
 //! - [`App`], [`Route`], [`Ws`] and [`Handler`] are what programs are written with.
-//! - [`Server`], [`Service`] and [`Accepted`] run an app: as a whole server, on connections that
-//!   the program accepts, or on requests that another HTTP server has parsed.
+//! - [`Server`], [`ConnectionSet`], [`Service`] and [`Accepted`] run an app: as a whole server, on
+//!   connections that the program accepts, or on requests that another HTTP server has parsed.
 //! - [`Runtime`] and [`Transport`] are what an adapter implements.
 //! - [`handshake`] and [`protocol`] implement RFC 6455 without I/O.
 
@@ -40,6 +40,11 @@ pub use futures;
 pub use http;
 pub use socket2;
 
+#[cfg(feature = "hyper")]
+pub use hyper;
+
+#[cfg(feature = "hyper")]
+pub use crate::server::{HttpService, HyperRuntime, Or};
 #[cfg(feature = "json")]
 pub use crate::{app::SendJsonError, json::JsonError};
 pub use crate::{
@@ -56,7 +61,7 @@ pub use crate::{
     message::{Message, SendMessage},
     options::{InvalidOption, Options},
     runtime::{CloseWhole, EndSending, Io, Listener, Peer, Runtime, Transport, start_workers},
-    server::{Serve, Server, serve},
+    server::{ConnectionSet, Serve, Server, serve},
     utf8::Utf8Bytes,
 };
 
