@@ -19,6 +19,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted:
     pings_come_as_long_as_they_are_answered,
     a_client_answers_them_by_itself,
     a_silent_peer_is_cut,
@@ -29,11 +30,11 @@ on_every_runtime!(
     a_peer_that_takes_nothing_is_cut,
     a_client_that_stops_reading_is_cut,
     a_client_that_reads_slowly_and_steadily_is_not_cut,
-    the_kernel_holds_no_more_than_the_unsent_limit,
     a_message_that_is_not_finished_is_closed_with_1008,
     a_peer_that_does_not_answer_a_close_is_cut,
     a_peer_that_does_not_read_a_close_is_cut,
-    a_route_may_turn_a_deadline_off
+    a_route_may_turn_a_deadline_off;
+    alone: the_kernel_holds_no_more_than_the_unsent_limit,
 );
 
 /// Passes soon.

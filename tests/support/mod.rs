@@ -6,6 +6,8 @@ pub mod blocking;
 pub mod client_end;
 pub mod deflate;
 pub mod frame;
+#[cfg(feature = "axum")]
+pub mod mounted;
 pub mod pipe;
 pub mod raw;
 pub mod recorder;
@@ -61,6 +63,32 @@ pub trait TestRuntime: Runtime + Default {
     fn connect_tcp(
         addr: SocketAddr,
     ) -> impl Future<Output = impl AsyncRead + AsyncWrite + Send + Unpin + 'static> + Send;
+
+    /// Serves an app on a port of its own, which is returned with what serving will end with.
+    fn serve(
+        service: Service,
+        grace: Duration,
+    ) -> impl Future<Output = (SocketAddr, oneshot::Receiver<Result<(), ServeError>>)> + Send {
+        async move {
+            let server = Server::<Self>::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let addr = server.local_addr();
+            let (end, ended) = oneshot::channel();
+            let serving = server.serve(service).grace_period(grace).into_future();
+            Self::default().spawn(async move {
+                let _ = end.send(serving.await);
+            });
+            (addr, ended)
+        }
+    }
+
+    /// A byte-level peer after a good handshake.
+    fn upgraded(addr: SocketAddr, path: &str) -> impl Future<Output = Raw> + Send {
+        async move {
+            let mut raw = Raw::new(Self::connect_tcp(addr).await);
+            raw.upgrade(path).await;
+            raw
+        }
+    }
 
     /// Accepts one connection by the runtime's own means, and hands it to the adapter's
     /// `serve_connection`.
@@ -154,8 +182,32 @@ pub fn run<R: TestRuntime>(test: impl Future<Output = ()> + Send + 'static) {
 
 /// Makes of each `async fn name<R: TestRuntime>()` one test per runtime that is compiled
 /// in: the whole suite is written once.
+///
+/// Those after `mounted:` also run on tokio in an app that axum has mounted, over HTTP/1.1 and
+/// HTTP/2; those after `mounted over http1:` over HTTP/1.1 alone. What is about our own server
+/// comes after `alone:`.
 #[macro_export]
 macro_rules! on_every_runtime {
+    (mounted: $($name:ident),+ $(; alone: $($alone:ident),+)? $(,)?) => {
+        $crate::on_every_runtime!(mounted over http1: $($name),+ $(; alone: $($alone),+)?);
+        #[cfg(all(feature = "axum", feature = "http2"))]
+        mod over_http2 {
+            $(#[test] fn $name() {
+                use $crate::support::{run, mounted::OverHttp2};
+                run::<OverHttp2>(super::$name::<OverHttp2>());
+            })+
+        }
+    };
+    (mounted over http1: $($name:ident),+ $(; alone: $($alone:ident),+)? $(,)?) => {
+        $crate::on_every_runtime!($($name),+ $(, $($alone),+)?);
+        #[cfg(feature = "axum")]
+        mod under_axum {
+            $(#[test] fn $name() {
+                use $crate::support::{run, mounted::UnderAxum};
+                run::<UnderAxum>(super::$name::<UnderAxum>());
+            })+
+        }
+    };
     ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {
         #[cfg(feature = "tokio")]
         mod tokio {
@@ -204,13 +256,7 @@ impl TestServer {
         D: Clone + Send + Sync + 'static,
     {
         let handle = app.handle();
-        let server = Server::<R>::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let addr = server.local_addr();
-        let (end, ended) = oneshot::channel();
-        let serving = server.serve(app).grace_period(grace).into_future();
-        R::default().spawn(async move {
-            let _ = end.send(serving.await);
-        });
+        let (addr, ended) = R::serve(app.build().unwrap(), grace).await;
         Self { addr, handle, ended }
     }
 
@@ -244,9 +290,7 @@ impl TestServer {
 
     /// A byte-level peer after a good handshake.
     pub async fn upgraded<R: TestRuntime>(&self, path: &str) -> Raw {
-        let mut raw = self.raw::<R>().await;
-        raw.upgrade(path).await;
-        raw
+        R::upgraded(self.addr, path).await
     }
 }
 
