@@ -327,6 +327,56 @@ fn deadlines_pass_in_a_mounted_app_though_its_connections_came_one_by_one() {
     });
 }
 
+#[cfg(feature = "http2")]
+#[test]
+fn a_stream_that_is_reset_is_1006_and_leaves_the_others_of_its_connection_alone() {
+    use axeom_ws::{Bytes, tokio::Io};
+    use http_body_util::Empty;
+    use hyper::{client::conn::http2, ext::Protocol, http::Version};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::net::TcpStream;
+
+    use crate::support::client_end::ClientEnd;
+
+    test(async {
+        let mut events = Events::new();
+        let on_close = events.teller();
+        let app = echo().ws("/closes", move |route| {
+            route.close(move |_, code: CloseCode, _| {
+                on_close(code.as_u16());
+                async {}
+            })
+        });
+        let service = HttpService::new(app).unwrap();
+        let served = Served::start(Router::new().fallback_service(service.clone()), &service).await;
+        let stream = TokioIo::new(TcpStream::connect(served.addr).await.unwrap());
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut open = async |path: &str| loop {
+            let mut request = axum::http::Request::connect(format!("http://{}{path}", served.addr))
+                .version(Version::HTTP_2)
+                .header("sec-websocket-version", "13")
+                .body(Empty::<Bytes>::new())
+                .unwrap();
+            request.extensions_mut().insert(Protocol::from_static("websocket"));
+            // The server's SETTINGS allow it, once they are here.
+            match sender.send_request(request).await {
+                Ok(response) => break hyper::upgrade::on(response).await.unwrap(),
+                Err(error) => assert!(error.is_user(), "{error}"),
+            }
+            tokio::task::yield_now().await;
+        };
+        let (closes, echoes) = (open("/closes").await, open("/echo").await);
+        assert_eq!(service.connections().service().handle().connections(), 2);
+        drop(closes);
+        assert_eq!(events.next().await, 1006);
+        let mut raw = Raw::new(ClientEnd(Io::new(TokioIo::new(echoes))));
+        raw.send(frame::masked(TEXT, b"still there")).await;
+        assert_eq!(raw.frame().await, Frame::text("still there"));
+    });
+}
+
 #[test]
 fn derives_that_do_not_decide_are_answered_with_503() {
     test(async {

@@ -35,14 +35,14 @@ trait OnHyper: TestRuntime {
     type Adapter: HyperRuntime + Default;
 
     /// Serves every connection of a listener.
-    fn serve(listener: TcpListener, service: HttpService<Counting<Self::Adapter>>);
+    fn serve_http(listener: TcpListener, service: HttpService<Counting<Self::Adapter>>);
 }
 
 #[cfg(feature = "tokio")]
 impl OnHyper for crate::support::runtimes::Tokio {
     type Adapter = axeom_ws::tokio::Adapter;
 
-    fn serve(listener: TcpListener, service: HttpService<Counting<Self::Adapter>>) {
+    fn serve_http(listener: TcpListener, service: HttpService<Counting<Self::Adapter>>) {
         listener.set_nonblocking(true).unwrap();
         let listener = ::tokio::net::TcpListener::from_std(listener).unwrap();
         ::tokio::spawn(async move {
@@ -61,7 +61,7 @@ impl OnHyper for crate::support::runtimes::Tokio {
 impl OnHyper for crate::support::runtimes::Smol {
     type Adapter = axeom_ws::smol::Adapter;
 
-    fn serve(listener: TcpListener, service: HttpService<Counting<Self::Adapter>>) {
+    fn serve_http(listener: TcpListener, service: HttpService<Counting<Self::Adapter>>) {
         let listener = ::smol::Async::<TcpListener>::new(listener).unwrap();
         let accepting = async move {
             while let Ok((stream, peer)) = listener.accept().await {
@@ -80,7 +80,7 @@ impl OnHyper for crate::support::runtimes::Smol {
 impl OnHyper for crate::support::runtimes::AsyncStd {
     type Adapter = axeom_ws::async_std::Adapter;
 
-    fn serve(listener: TcpListener, service: HttpService<Counting<Self::Adapter>>) {
+    fn serve_http(listener: TcpListener, service: HttpService<Counting<Self::Adapter>>) {
         let listener = ::async_std::net::TcpListener::from(listener);
         let accepting = async move {
             while let Ok((stream, peer)) = listener.accept().await {
@@ -157,7 +157,7 @@ fn serve<R: OnHyper>() -> Served<R> {
     let connections = ConnectionSet::new_on(runtime, app).unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = listener.local_addr().unwrap();
-    R::serve(listener, HttpService::from(connections.clone()));
+    R::serve_http(listener, HttpService::from(connections.clone()));
     Served { addr, connections, reclaimed }
 }
 

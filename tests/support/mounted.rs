@@ -1,4 +1,5 @@
 //! Apps that axum has mounted, with clients over HTTP/1.1 and HTTP/2.
+#![allow(unused_imports, reason = "each test binary uses its own part of this")]
 
 use std::{
     future::{Future, IntoFuture, pending},

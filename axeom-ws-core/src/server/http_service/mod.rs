@@ -219,6 +219,13 @@ impl<R, S: Clone> Clone for Or<R, S> {
 
 type Answering<B, E> = BoxFuture<'static, Result<Response<Either<Full<Bytes>, B>>, E>>;
 
+impl<R: HyperRuntime, S: Clone> Or<R, S> {
+    /// The same service for the requests of one client; see [`HttpService::for_peer`].
+    pub fn for_peer(&self, peer: impl Into<Peer>) -> Self {
+        Self { service: self.service.for_peer(peer), inner: self.inner.clone() }
+    }
+}
+
 impl<R: HyperRuntime, S> Or<R, S> {
     fn answer<A, B, F, E>(
         &self,
