@@ -472,6 +472,6 @@ async fn serve_on<R: Runtime>(
     tell: &mpsc::Sender<SocketAddr>,
 ) -> Result<(), BoxError> {
     let server = Server::bind_on(runtime, (Ipv4Addr::UNSPECIFIED, 0)).await?;
-    tell.send(server.local_addr())?;
+    tell.send(server.local_addr().socket_addr().ok_or("not TCP")?)?;
     Ok(server.serve(app).await?)
 }

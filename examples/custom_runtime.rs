@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use axeom_ws::{App, BoxError, EndSending, Io, Listener, Peer, Runtime};
+use axeom_ws::{App, BoxError, EndSending, Incoming, Io, Listener, LocalAddr, Runtime};
 use futures::executor::{ThreadPool, block_on};
 use smol::{Async, Timer};
 
@@ -34,11 +34,10 @@ fn main() -> Result<(), BoxError> {
 struct Pool(ThreadPool);
 
 impl Runtime for Pool {
-    type Transport = Tcp;
-    type Listener = Incoming;
+    type Listener = Listening;
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<Incoming> {
-        Async::<TcpListener>::bind(addr).map(Incoming)
+    async fn bind(&self, addr: SocketAddr) -> io::Result<Listening> {
+        Async::<TcpListener>::bind(addr).map(Listening)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -54,20 +53,18 @@ impl Runtime for Pool {
 }
 
 /// The listening socket.
-struct Incoming(Async<TcpListener>);
+struct Listening(Async<TcpListener>);
 
-impl Listener for Incoming {
-    type Transport = Tcp;
-
-    async fn accept(&self) -> io::Result<(Tcp, Peer)> {
+impl Listener for Listening {
+    async fn accept(&self) -> io::Result<Incoming> {
         let (stream, addr) = self.0.accept().await?;
         // If this fails, the connection is broken, and reading from it will return the error.
         let _ = stream.get_ref().set_nodelay(true);
-        Ok((Io::ending(stream), addr.into()))
+        Ok(Incoming::new(Tcp::ending(stream), addr))
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.get_ref().local_addr()
+    fn local_addr(&self) -> io::Result<LocalAddr> {
+        self.0.get_ref().local_addr().map(LocalAddr::from)
     }
 }
 

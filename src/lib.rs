@@ -10,17 +10,20 @@
 pub mod guide;
 
 pub use axeom_ws_core::{
-    Accepted, Answer, App, AppError, AppHandle, BoxError, Bytes, BytesMut, CloseCode, CloseFrame,
-    CloseWhole, Closed, Compression, ConnectionError, ConnectionId, ConnectionSet, Context,
-    DeflateParams, EndSending, Event, Group, Handler, HandlerResult, IntoService, InvalidOption,
-    Io, Listener, Message, Options, Peer, Rejection, Route, Runtime, SendMessage, SendStatus,
-    Serve, ServeError, Server, Service, Socket, Transport, TrySendError, Utf8Bytes, Ws, bytes,
-    context, futures, handshake, http, protocol, route, start_workers,
+    Accepted, Acceptor, Answer, App, AppError, AppHandle, BoxError, Bytes, BytesMut, CloseCode,
+    CloseFrame, CloseWhole, Closed, Compression, ConnectionError, ConnectionId, ConnectionSet,
+    Context, DeflateParams, EndSending, Event, Group, Handler, HandlerResult, Incoming,
+    IntoService, InvalidOption, Io, Listener, LocalAddr, Message, Options, Peer, Rejection, Route,
+    Runtime, SendMessage, SendStatus, Serve, ServeError, Server, Service, Socket, TcpOptions,
+    Transport, TransportStream, TrySendError, Utf8Bytes, Ws, bytes, context, futures, handshake,
+    http, protocol, route, start_workers,
 };
 #[cfg(feature = "hyper")]
 pub use axeom_ws_core::{HttpService, HyperRuntime, Or, hyper};
 #[cfg(feature = "json")]
 pub use axeom_ws_core::{JsonError, SendJsonError};
+#[cfg(unix)]
+pub use axeom_ws_core::{PeerCredentials, SocketFile, bind_unix};
 
 #[cfg(feature = "async-std")]
 #[doc(inline)]

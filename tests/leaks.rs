@@ -296,7 +296,7 @@ async fn nothing_is_left_of_a_server_with_its_connections<R: TestRuntime>() {
         let (app, mut opened) = app();
         let handle = app.handle();
         let server = Server::<R>::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let addr = server.local_addr();
+        let addr = server.local_addr().socket_addr().unwrap();
         let (serving, cancel) = abortable(server.serve(app).into_future());
         let (end, ended) = oneshot::channel();
         R::default().spawn(async move {

@@ -11,6 +11,8 @@
 mod http;
 mod runtime;
 mod transport;
+#[cfg(unix)]
+mod unix;
 
 use std::{fmt::Debug, net::ToSocketAddrs};
 
@@ -24,6 +26,8 @@ pub use futures;
 
 #[cfg(feature = "hyper")]
 pub use crate::http::HttpService;
+#[cfg(unix)]
+pub use crate::unix::UnixListener;
 pub use crate::{
     runtime::Adapter,
     transport::{Listener, ShutDown, Tcp, promote},

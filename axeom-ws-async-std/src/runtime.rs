@@ -3,7 +3,7 @@ use std::{future::Future, io, net::SocketAddr, time::Duration};
 use async_std::{net::TcpListener, task};
 use axeom_ws_core::Runtime;
 
-use crate::{Listener, Tcp};
+use crate::Listener;
 
 /// async-std's global executor and reactor.
 ///
@@ -20,7 +20,6 @@ use crate::{Listener, Tcp};
 pub struct Adapter;
 
 impl Runtime for Adapter {
-    type Transport = Tcp;
     type Listener = Listener;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<Listener> {

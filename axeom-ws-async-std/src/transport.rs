@@ -1,11 +1,11 @@
 use std::{
     io,
-    net::{Shutdown, SocketAddr},
+    net::Shutdown,
     task::{Context, Poll},
 };
 
 use async_std::net::{TcpListener, TcpStream};
-use axeom_ws_core::{EndSending, Io, Peer, socket2::SockRef};
+use axeom_ws_core::{EndSending, Incoming, Io, LocalAddr, socket2::SockRef};
 
 /// The [`Transport`](axeom_ws_core::Transport) of a TCP connection.
 pub type Tcp = Io<TcpStream, ShutDown>;
@@ -43,17 +43,35 @@ impl Listener {
     pub fn new(listener: TcpListener) -> Self {
         Self { listener }
     }
+
+    /// Wraps a socket of the standard library that the program has bound or inherited, such as one
+    /// of [`TcpOptions`](axeom_ws_core::TcpOptions).
+    ///
+    /// ```no_run
+    /// use axeom_ws_async_std::{Listener, Server};
+    ///
+    /// # async fn example(app: axeom_ws_core::App) -> Result<(), axeom_ws_core::BoxError> {
+    /// let bound = axeom_ws_core::TcpOptions::new().backlog(4096).bind("0.0.0.0:3000")?;
+    /// Server::on(Listener::from_std(bound)?)?.serve(app).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The error of the operating system.
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::new(listener.into()))
+    }
 }
 
 impl axeom_ws_core::Listener for Listener {
-    type Transport = Tcp;
-
-    async fn accept(&self) -> io::Result<(Tcp, Peer)> {
+    async fn accept(&self) -> io::Result<Incoming> {
         let (stream, addr) = self.listener.accept().await?;
-        Ok((promote(stream), addr.into()))
+        Ok(Incoming::new(promote(stream), addr))
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    fn local_addr(&self) -> io::Result<LocalAddr> {
+        self.listener.local_addr().map(LocalAddr::from)
     }
 }

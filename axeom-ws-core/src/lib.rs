@@ -43,6 +43,8 @@ pub use socket2;
 #[cfg(feature = "hyper")]
 pub use hyper;
 
+#[cfg(unix)]
+pub use crate::runtime::{PeerCredentials, SocketFile, bind_unix};
 #[cfg(feature = "hyper")]
 pub use crate::server::{HttpService, HyperRuntime, Or};
 #[cfg(feature = "json")]
@@ -60,7 +62,10 @@ pub use crate::{
     link::ConnectionId,
     message::{Message, SendMessage},
     options::{InvalidOption, Options},
-    runtime::{CloseWhole, EndSending, Io, Listener, Peer, Runtime, Transport, start_workers},
+    runtime::{
+        Acceptor, CloseWhole, EndSending, Incoming, Io, Listener, LocalAddr, Peer, Runtime,
+        TcpOptions, Transport, TransportStream, start_workers,
+    },
     server::{ConnectionSet, Serve, Server, serve},
     utf8::Utf8Bytes,
 };

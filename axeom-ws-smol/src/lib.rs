@@ -8,6 +8,8 @@
 mod http;
 mod runtime;
 mod transport;
+#[cfg(unix)]
+mod unix;
 
 use std::{
     fmt::Debug,
@@ -23,6 +25,8 @@ pub use {async_executor, async_io, futures};
 
 #[cfg(feature = "hyper")]
 pub use crate::http::HttpService;
+#[cfg(unix)]
+pub use crate::unix::UnixListener;
 pub use crate::{
     runtime::Adapter,
     transport::{Listener, ShutDown, Tcp, promote},

@@ -10,7 +10,7 @@ use async_executor::Executor;
 use async_io::{Async, Timer};
 use axeom_ws_core::{Runtime, start_workers};
 
-use crate::{Listener, Tcp};
+use crate::Listener;
 
 /// smol's reactor, with an executor of the program or of this crate.
 ///
@@ -39,7 +39,6 @@ impl Adapter {
 }
 
 impl Runtime for Adapter {
-    type Transport = Tcp;
     type Listener = Listener;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<Listener> {

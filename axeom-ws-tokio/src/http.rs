@@ -1,10 +1,10 @@
-use axeom_ws_core::{Bytes, HyperRuntime, hyper::upgrade::Upgraded};
+use axeom_ws_core::{Bytes, HyperRuntime, Transport, hyper::upgrade::Upgraded};
 #[cfg(feature = "axum")]
 use axeom_ws_core::{Peer, http::Extensions};
 use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::net::TcpStream;
 
-use crate::{Adapter, Tcp, promote};
+use crate::{Adapter, promote};
 
 /// An [`HttpService`](axeom_ws_core::HttpService) on tokio, for axum and other servers on hyper.
 ///
@@ -31,7 +31,7 @@ use crate::{Adapter, Tcp, promote};
 pub type HttpService = axeom_ws_core::HttpService<Adapter>;
 
 impl HyperRuntime for Adapter {
-    fn reclaim(&self, upgraded: Upgraded) -> Result<(Tcp, Bytes), Upgraded> {
+    fn reclaim(&self, upgraded: Upgraded) -> Result<(Box<dyn Transport>, Bytes), Upgraded> {
         // `hyper-util` puts the stream into a type of its own, and `hyper` alone does not.
         let (stream, read_ahead) = match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
             Ok(parts) => (parts.io, parts.read_buf),
@@ -40,7 +40,7 @@ impl HyperRuntime for Adapter {
                 (parts.io, parts.read_buf)
             }
         };
-        Ok((promote(stream.into_inner()), read_ahead))
+        Ok((promote(stream.into_inner()).boxed(), read_ahead))
     }
 
     #[cfg(feature = "axum")]

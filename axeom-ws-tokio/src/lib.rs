@@ -8,6 +8,8 @@
 mod http;
 mod runtime;
 mod transport;
+#[cfg(unix)]
+mod unix;
 
 use std::{fmt::Debug, net::ToSocketAddrs};
 
@@ -22,6 +24,8 @@ pub use tokio;
 
 #[cfg(feature = "hyper")]
 pub use crate::http::HttpService;
+#[cfg(unix)]
+pub use crate::unix::UnixListener;
 pub use crate::{
     runtime::Adapter,
     transport::{Io, Listener, Tcp, promote},

@@ -10,7 +10,7 @@ use std::{
 use axeom_ws_core::Runtime;
 use tokio::net::TcpListener;
 
-use crate::{Listener, Tcp};
+use crate::Listener;
 
 /// The tokio runtime of the calling task. Its I/O and time drivers must be enabled.
 ///
@@ -27,7 +27,6 @@ use crate::{Listener, Tcp};
 pub struct Adapter;
 
 impl Runtime for Adapter {
-    type Transport = Tcp;
     type Listener = Listener;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<Listener> {

@@ -1,7 +1,7 @@
 use std::{
     future::{Future, pending},
     io::{self, IoSlice},
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axeom_ws::{App, Bytes, Io, Listener, Peer, Runtime, Service};
+use axeom_ws::{App, Bytes, Incoming, Io, Listener, LocalAddr, Peer, Runtime, Service};
 use futures::{
     future::BoxFuture,
     io::{AsyncRead, AsyncWrite},
@@ -174,7 +174,6 @@ impl AsyncWrite for Stream {
 struct Standstill;
 
 impl Runtime for Standstill {
-    type Transport = Io<Stream>;
     type Listener = NoListener;
 
     async fn bind(&self, _: SocketAddr) -> io::Result<NoListener> {
@@ -198,13 +197,11 @@ impl Runtime for Standstill {
 struct NoListener;
 
 impl Listener for NoListener {
-    type Transport = Io<Stream>;
-
-    async fn accept(&self) -> io::Result<(Io<Stream>, Peer)> {
+    async fn accept(&self) -> io::Result<Incoming> {
         pending().await
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    fn local_addr(&self) -> io::Result<LocalAddr> {
+        Ok(LocalAddr::Memory)
     }
 }

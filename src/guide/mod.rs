@@ -2,7 +2,8 @@
 //!
 //! - [`handlers`]: closures, [`Handler`](crate::Handler) and [`Socket`](crate::Socket); the order
 //!   of events; context; groups and plugins.
-//! - [`embedding`]: your own listener, stream, HTTP server or runtime; graceful shutdown.
+//! - [`embedding`]: listeners, acceptors, your own stream, HTTP server or runtime; graceful
+//!   shutdown.
 //! - [`limits`]: every limit and deadline, its default, and what happens past it.
 //! - [`topics`]: subscribe and publish; slow subscribers.
 //! - [`metrics`]: what is counted, and how to read it.

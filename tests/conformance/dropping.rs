@@ -117,7 +117,7 @@ async fn a_server_that_is_dropped_survives_all_values_that_panic<R: TestRuntime>
     let app = app(&dropped, is_opening.teller());
     let handle = app.handle();
     let server = Server::<R>::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let addr = server.local_addr();
+    let addr = server.local_addr().socket_addr().unwrap();
     let (cancel, cancelled) = oneshot::channel::<()>();
     let serving = server.serve(app).into_future();
     R::default().spawn(async move {

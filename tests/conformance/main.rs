@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acceptors;
 mod admission;
 mod backpressure;
 mod busy;
@@ -24,6 +25,7 @@ mod json;
 mod keepalive;
 mod lifecycle;
 mod limits;
+mod listeners;
 mod messages;
 mod opening;
 mod pace;

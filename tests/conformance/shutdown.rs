@@ -71,7 +71,7 @@ async fn a_shutdown_closes_every_connection_with_1001<R: TestRuntime>() {
 async fn a_signal_shuts_the_server_down<R: TestRuntime>() {
     let (app, mut events) = recorder();
     let server = Server::<R>::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let addr = server.local_addr();
+    let addr = server.local_addr().socket_addr().unwrap();
     let (signal, signalled) = oneshot::channel::<()>();
     let serving = server.serve(app).with_graceful_shutdown(async { signalled.await.unwrap() });
     let (end, ended) = oneshot::channel();
@@ -228,7 +228,7 @@ async fn dropping_the_server_cuts_everything<R: TestRuntime>() {
     });
     let handle = app.handle();
     let server = Server::<R>::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let addr = server.local_addr();
+    let addr = server.local_addr().socket_addr().unwrap();
     let serving = server.serve(app).into_future();
     let (cancel, cancelled) = oneshot::channel::<()>();
     R::default().spawn(async move {
@@ -302,7 +302,7 @@ async fn a_built_app_is_served_too<R: TestRuntime>() {
     }
     let service = app();
     let server = Server::<R>::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let addr = server.local_addr();
+    let addr = server.local_addr().socket_addr().unwrap();
     let (end, ended) = oneshot::channel();
     let serving = server.serve(service.clone()).into_future();
     R::default().spawn(async move {

@@ -330,13 +330,11 @@ fn deadlines_pass_in_a_mounted_app_though_its_connections_came_one_by_one() {
 #[cfg(feature = "http2")]
 #[test]
 fn a_stream_that_is_reset_is_1006_and_leaves_the_others_of_its_connection_alone() {
-    use axeom_ws::{Bytes, tokio::Io};
+    use axeom_ws::{Bytes, TransportStream, tokio::Io};
     use http_body_util::Empty;
     use hyper::{client::conn::http2, ext::Protocol, http::Version};
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::net::TcpStream;
-
-    use crate::support::client_end::ClientEnd;
 
     test(async {
         let mut events = Events::new();
@@ -371,7 +369,7 @@ fn a_stream_that_is_reset_is_1006_and_leaves_the_others_of_its_connection_alone(
         assert_eq!(service.connections().service().handle().connections(), 2);
         drop(closes);
         assert_eq!(events.next().await, 1006);
-        let mut raw = Raw::new(ClientEnd(Io::new(TokioIo::new(echoes))));
+        let mut raw = Raw::new(TransportStream(Io::new(TokioIo::new(echoes))));
         raw.send(frame::masked(TEXT, b"still there")).await;
         assert_eq!(raw.frame().await, Frame::text("still there"));
     });

@@ -13,7 +13,8 @@ use std::{
 };
 
 use axeom_ws::{
-    App, Bytes, ConnectionSet, HttpService, HyperRuntime, Runtime, hyper::upgrade::Upgraded,
+    App, Bytes, ConnectionSet, HttpService, HyperRuntime, Runtime, Transport,
+    hyper::upgrade::Upgraded,
 };
 use hyper::server::conn::http1;
 
@@ -103,7 +104,6 @@ struct Counting<R> {
 }
 
 impl<R: Runtime> Runtime for Counting<R> {
-    type Transport = R::Transport;
     type Listener = R::Listener;
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<Self::Listener> {
@@ -128,7 +128,7 @@ impl<R: Runtime> Runtime for Counting<R> {
 }
 
 impl<R: HyperRuntime> HyperRuntime for Counting<R> {
-    fn reclaim(&self, upgraded: Upgraded) -> Result<(R::Transport, Bytes), Upgraded> {
+    fn reclaim(&self, upgraded: Upgraded) -> Result<(Box<dyn Transport>, Bytes), Upgraded> {
         let reclaimed = self.runtime.reclaim(upgraded)?;
         self.reclaimed.fetch_add(1, Ordering::Relaxed);
         Ok(reclaimed)

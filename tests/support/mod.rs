@@ -3,7 +3,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
 pub mod blocking;
-pub mod client_end;
 pub mod deflate;
 pub mod frame;
 #[cfg(feature = "axum")]
@@ -17,6 +16,7 @@ pub mod runtimes;
 use std::{
     fmt::Debug,
     future::{Future, poll_fn},
+    io,
     net::{Ipv4Addr, SocketAddr},
     pin::pin,
     task::Poll,
@@ -30,7 +30,7 @@ use async_tungstenite::{
     },
 };
 use axeom_ws::{
-    Accepted, Answer, App, AppHandle, Bytes, Runtime, ServeError, Server, Service,
+    Accepted, Answer, App, AppHandle, Bytes, Listener, Runtime, ServeError, Server, Service,
     http::{Request, Response},
 };
 use futures::{
@@ -69,16 +69,7 @@ pub trait TestRuntime: Runtime + Default {
         service: Service,
         grace: Duration,
     ) -> impl Future<Output = (SocketAddr, oneshot::Receiver<Result<(), ServeError>>)> + Send {
-        async move {
-            let server = Server::<Self>::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-            let addr = server.local_addr();
-            let (end, ended) = oneshot::channel();
-            let serving = server.serve(service).grace_period(grace).into_future();
-            Self::default().spawn(async move {
-                let _ = end.send(serving.await);
-            });
-            (addr, ended)
-        }
+        async move { in_background(bind::<Self>().await, service, grace) }
     }
 
     /// A byte-level peer after a good handshake.
@@ -89,6 +80,16 @@ pub trait TestRuntime: Runtime + Default {
             raw
         }
     }
+    /// The adapter's `Listener::from_std`.
+    fn listener(listener: std::net::TcpListener) -> io::Result<impl Listener>;
+
+    /// The adapter's `UnixListener::bind`.
+    #[cfg(unix)]
+    fn bind_unix(path: &std::path::Path) -> Result<impl Listener, ServeError>;
+
+    /// The adapter's `UnixListener::from_std`.
+    #[cfg(unix)]
+    fn unix_listener(listener: std::os::unix::net::UnixListener) -> io::Result<impl Listener>;
 
     /// Accepts one connection by the runtime's own means, and hands it to the adapter's
     /// `serve_connection`.
@@ -233,6 +234,26 @@ macro_rules! on_every_runtime {
     };
 }
 
+/// A server on a port of its own.
+pub async fn bind<R: TestRuntime>() -> Server<R> {
+    Server::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
+}
+
+/// Runs a server in the background. Returns where, and what serving will end with.
+fn in_background<R: TestRuntime>(
+    server: Server<R>,
+    service: Service,
+    grace: Duration,
+) -> (SocketAddr, oneshot::Receiver<Result<(), ServeError>>) {
+    let addr = server.local_addr().socket_addr().unwrap_or(NOWHERE);
+    let (end, ended) = oneshot::channel();
+    let serving = server.serve(service).grace_period(grace).into_future();
+    R::default().spawn(async move {
+        let _ = end.send(serving.await);
+    });
+    (addr, ended)
+}
+
 /// A server with one app, on a port of its own. It shuts down when dropped.
 pub struct TestServer {
     pub addr: SocketAddr,
@@ -257,6 +278,17 @@ impl TestServer {
     {
         let handle = app.handle();
         let (addr, ended) = R::serve(app.build().unwrap(), grace).await;
+        Self { addr, handle, ended }
+    }
+
+    /// The same, on a server that the test has prepared.
+    pub fn start_on<R, D>(server: Server<R>, app: App<D>, grace: Duration) -> Self
+    where
+        R: TestRuntime,
+        D: Clone + Send + Sync + 'static,
+    {
+        let handle = app.handle();
+        let (addr, ended) = in_background(server, app.build().unwrap(), grace);
         Self { addr, handle, ended }
     }
 

@@ -3,6 +3,7 @@
 
 use std::{
     future::{Future, IntoFuture, pending},
+    io,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -16,7 +17,9 @@ use async_tungstenite::{
         protocol::Role,
     },
 };
-use axeom_ws::{Accepted, HttpService, ServeError, Service, tokio::ConnectionSet};
+use axeom_ws::{
+    Accepted, HttpService, Listener, ServeError, Service, TransportStream, tokio::ConnectionSet,
+};
 use axum::Router;
 use futures::{AsyncRead, AsyncWrite, channel::oneshot};
 use tokio::net::{TcpListener, TcpStream};
@@ -76,6 +79,20 @@ macro_rules! as_on_tokio {
             serve(service, grace).await
         }
 
+        fn listener(listener: std::net::TcpListener) -> io::Result<impl Listener> {
+            Tokio::listener(listener)
+        }
+
+        #[cfg(unix)]
+        fn bind_unix(path: &std::path::Path) -> Result<impl Listener, ServeError> {
+            Tokio::bind_unix(path)
+        }
+
+        #[cfg(unix)]
+        fn unix_listener(listener: std::os::unix::net::UnixListener) -> io::Result<impl Listener> {
+            Tokio::unix_listener(listener)
+        }
+
         async fn serve_accepted(service: Service, listener: std::net::TcpListener) {
             Tokio::serve_accepted(service, listener).await;
         }
@@ -118,10 +135,9 @@ mod http2 {
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
     use super::*;
-    use crate::support::client_end::ClientEnd;
 
     /// The stream of a WebSocket over HTTP/2.
-    type Stream = ClientEnd<axeom_ws::tokio::Io<TokioIo<Upgraded>>>;
+    type Stream = TransportStream<axeom_ws::tokio::Io<TokioIo<Upgraded>>>;
 
     #[derive(Clone, Default)]
     pub struct OverHttp2(Tokio);
@@ -181,7 +197,7 @@ mod http2 {
             return Err(tungstenite::Error::Http(Box::new(response)));
         }
         let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
-        let stream = ClientEnd(axeom_ws::tokio::Io::new(TokioIo::new(upgraded)));
+        let stream = TransportStream(axeom_ws::tokio::Io::new(TokioIo::new(upgraded)));
         Ok((stream, response.map(|_| None)))
     }
 }

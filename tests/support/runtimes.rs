@@ -4,7 +4,6 @@
 macro_rules! delegate_runtime {
     ($name:ident, $adapter:ty) => {
         impl axeom_ws::Runtime for $name {
-            type Transport = <$adapter as axeom_ws::Runtime>::Transport;
             type Listener = <$adapter as axeom_ws::Runtime>::Listener;
 
             async fn bind(&self, addr: std::net::SocketAddr) -> std::io::Result<Self::Listener> {
@@ -44,7 +43,7 @@ macro_rules! test_runtime {
     ) => {
         #[cfg(feature = $feature)]
         mod $client {
-            use std::{future::Future, net::SocketAddr};
+            use std::{future::Future, io, net::SocketAddr};
 
             use async_tungstenite::{
                 WebSocketStream,
@@ -53,10 +52,10 @@ macro_rules! test_runtime {
                     handshake::client::{Request, Response},
                 },
             };
-            use axeom_ws::{Accepted, Service};
+            use axeom_ws::{Accepted, Listener, ServeError, Service, TransportStream};
             use futures::{AsyncRead, AsyncWrite};
 
-            use super::super::{client_end::ClientEnd, pipe::End};
+            use super::super::pipe::End;
 
             #[derive(Clone, Default)]
             pub struct $name($adapter);
@@ -83,6 +82,22 @@ macro_rules! test_runtime {
                     addr: SocketAddr,
                 ) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
                     $connect_tcp(addr).await
+                }
+
+                fn listener(listener: std::net::TcpListener) -> io::Result<impl Listener> {
+                    axeom_ws::$client::Listener::from_std(listener)
+                }
+
+                #[cfg(unix)]
+                fn bind_unix(path: &std::path::Path) -> Result<impl Listener, ServeError> {
+                    axeom_ws::$client::UnixListener::bind(path)
+                }
+
+                #[cfg(unix)]
+                fn unix_listener(
+                    listener: std::os::unix::net::UnixListener,
+                ) -> io::Result<impl Listener> {
+                    axeom_ws::$client::UnixListener::from_std(listener)
                 }
 
                 async fn serve_accepted(service: Service, listener: std::net::TcpListener) {
@@ -115,7 +130,7 @@ test_runtime! {
     },
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::tokio::net::TcpStream::connect(addr).await.unwrap();
-        ClientEnd(axeom_ws::tokio::promote(stream))
+        TransportStream(axeom_ws::tokio::promote(stream))
     },
     listener: |listener| ::tokio::net::TcpListener::from_std(listener).unwrap()
 }
@@ -126,7 +141,7 @@ test_runtime! {
     block_on: ::async_std::task::block_on,
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::async_std::net::TcpStream::connect(addr).await.unwrap();
-        ClientEnd(axeom_ws::async_std::promote(stream))
+        TransportStream(axeom_ws::async_std::promote(stream))
     },
     listener: ::async_std::net::TcpListener::from
 }
@@ -137,7 +152,7 @@ test_runtime! {
     block_on: ::smol::block_on,
     connect_tcp: async |addr: SocketAddr| {
         let stream = ::smol::Async::<std::net::TcpStream>::connect(addr).await.unwrap();
-        ClientEnd(axeom_ws::smol::promote(stream))
+        TransportStream(axeom_ws::smol::promote(stream))
     },
     listener: |listener| ::smol::Async::<std::net::TcpListener>::new(listener).unwrap()
 }

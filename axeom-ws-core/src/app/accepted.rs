@@ -115,7 +115,7 @@ impl Accepted {
     pub async fn run<R: Runtime>(self, runtime: R, transport: impl Transport, read_ahead: &[u8]) {
         let read_ahead = Input::new(read_ahead);
         let timer = Timer::own(Clock::new(runtime));
-        self.start(timer, Box::new(transport), read_ahead).await;
+        self.start(timer, transport.boxed(), read_ahead).await;
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {

@@ -1,4 +1,4 @@
-use std::{fmt, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{fmt, future::Future, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -201,18 +201,20 @@ impl Service {
         let peer = peer.into();
         // The checks that need no await come first, to keep the future small: every connection
         // that opens holds it.
-        let checked = self.check(request.map(drop), peer);
+        let checked = self.check(request.map(drop), peer, None);
         async move { self.answer(checked, peer, &mut None).await }
     }
 
-    /// As [`respond`](Self::respond), for a connection that has a place already.
+    /// As [`respond`](Self::respond), for a connection that has a place already, and over which
+    /// pages reach the server by `scheme`, if that is known.
     pub(crate) fn respond_in<'a>(
         &'a self,
         request: Request<()>,
         peer: Peer,
+        scheme: Option<Scheme>,
         place: &'a mut Option<Place>,
     ) -> impl Future<Output = Answer> + Send + use<'a> {
-        let checked = self.check(request, peer);
+        let checked = self.check(request, peer, scheme);
         async move { self.answer(checked, peer, place).await }
     }
 
@@ -221,7 +223,7 @@ impl Service {
     async fn answer(&self, checked: Checked<'_>, peer: Peer, place: &mut Option<Place>) -> Answer {
         match checked {
             Checked::Handshake { route, upgrade, handshake } => {
-                let accepted = match place.take().map_or_else(|| self.enter(peer), Ok) {
+                let accepted = match place.take().map_or_else(|| self.enter(peer.ip()), Ok) {
                     Ok(place) => self.accept(route, upgrade, &handshake, place).await,
                     Err(refusal) => Err(refusal.into_response()),
                 };
@@ -243,9 +245,13 @@ impl Service {
         &self.0.connections
     }
 
-    /// Takes a place for the connection of a client.
-    pub(crate) fn enter(&self, peer: Peer) -> Result<Place, Refusal> {
-        Place::take(&self.0.connections, peer.ip(), self.0.limits.capacity)
+    /// Takes a place for the connection of a client, counted under this address.
+    pub(crate) fn enter(&self, ip: Option<IpAddr>) -> Result<Place, Refusal> {
+        Place::take(&self.0.connections, ip, self.0.limits.capacity)
+    }
+
+    pub(crate) fn capacity(&self) -> Capacity {
+        self.0.limits.capacity
     }
 
     pub(crate) fn head_limits(&self) -> HeadLimits {
@@ -257,7 +263,7 @@ impl Service {
     }
 
     /// Checks a request as far as that needs no user code.
-    fn check(&self, mut request: Request<()>, peer: Peer) -> Checked<'_> {
+    fn check(&self, mut request: Request<()>, peer: Peer, scheme: Option<Scheme>) -> Checked<'_> {
         let refused = |request: Request<()>, refusal| {
             Checked::Refused(request.uri().path().to_owned(), refusal)
         };
@@ -274,7 +280,8 @@ impl Service {
             Err(NotFound::NoRoute) => return Checked::NoRoute(Box::new(request)),
             Err(NotFound::NotText) => return refused(request, Refusal::PathNotText),
         };
-        match handshake::check_upgrade(&request, &route.settings.origins, limits.scheme.as_ref()) {
+        let scheme = scheme.as_ref().or(limits.scheme.as_ref());
+        match handshake::check_upgrade(&request, &route.settings.origins, scheme) {
             Ok(upgrade) => {
                 let handshake = Arc::new(Handshake::new(request, params, peer));
                 Checked::Handshake { route, upgrade, handshake }

@@ -31,13 +31,15 @@ impl Default for Capacity {
 }
 
 impl Capacity {
-    /// The address under which a client is counted: the same for all that may be one client.
-    fn counted_as(&self, ip: IpAddr) -> IpAddr {
+    /// The address under which a client is counted, if it is: the same for all that may be one
+    /// client.
+    fn counted_as(&self, ip: Option<IpAddr>) -> Option<IpAddr> {
         // An IPv4 address and its IPv4-mapped IPv6 form are the same client.
-        let IpAddr::V6(ip) = ip.to_canonical() else { return ip.to_canonical() };
+        let ip = self.per_ip.and(ip)?.to_canonical();
+        let IpAddr::V6(ip) = ip else { return Some(ip) };
         let rest = u32::from(128_u8.saturating_sub(self.ipv6_prefix_len));
         let mask = u128::MAX.checked_shl(rest).unwrap_or(0);
-        Ipv6Addr::from_bits(ip.to_bits() & mask).into()
+        Some(Ipv6Addr::from_bits(ip.to_bits() & mask).into())
     }
 }
 
@@ -53,14 +55,40 @@ struct Taken {
     last_words: usize,
 }
 
+impl Taken {
+    /// Counts one more connection of a client.
+    fn add(&mut self, ip: Option<IpAddr>, capacity: Capacity) -> Result<(), Refusal> {
+        let Some((most, ip)) = capacity.per_ip.zip(ip) else { return Ok(()) };
+        let count = self.per_ip.get(&ip).copied().unwrap_or(0);
+        if count >= most {
+            return Err(Refusal::AtCapacity);
+        }
+        self.per_ip.insert(ip, count + 1);
+        Ok(())
+    }
+
+    fn remove(&mut self, ip: Option<IpAddr>) {
+        if let Some(Entry::Occupied(mut count)) = ip.map(|ip| self.per_ip.entry(ip)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        if let Some(capacity) = shrunk(self.per_ip.len(), self.per_ip.capacity()) {
+            self.per_ip.shrink_to(capacity);
+        }
+    }
+}
+
 /// The place of a connection, from when it is accepted until it is over. It is counted only if
 /// there is a limit.
 pub(crate) struct Place {
-    _counted: Option<Box<Counted>>,
+    counted: Option<Box<Counted>>,
 }
 
 struct Counted {
     connections: Arc<Connections>,
+    /// The address under which it is counted, if it is under one.
     ip: Option<IpAddr>,
 }
 
@@ -75,26 +103,36 @@ impl Place {
             return Err(Refusal::ShuttingDown);
         }
         if capacity.all.or(capacity.per_ip).is_none() {
-            return Ok(Self { _counted: None });
+            return Ok(Self { counted: None });
         }
+        let ip = capacity.counted_as(ip);
         let mut taken = lock(&connections.places.0);
         if capacity.all.is_some_and(|most| taken.all >= most) {
             return Err(Refusal::AtCapacity);
         }
-        let mut counted = None;
-        if let Some((most, ip)) = capacity.per_ip.zip(ip) {
-            let ip = capacity.counted_as(ip);
-            let count = taken.per_ip.get(&ip).copied().unwrap_or(0);
-            if count >= most {
-                return Err(Refusal::AtCapacity);
-            }
-            taken.per_ip.insert(ip, count + 1);
-            counted = Some(ip);
-        }
+        taken.add(ip, capacity)?;
         taken.all += 1;
         drop(taken);
-        let counted = Counted { connections: Arc::clone(connections), ip: counted };
-        Ok(Self { _counted: Some(Box::new(counted)) })
+        let counted = Counted { connections: Arc::clone(connections), ip };
+        Ok(Self { counted: Some(Box::new(counted)) })
+    }
+
+    /// Counts the connection under the address that its client turned out to have, instead of the
+    /// one before. It keeps its place as it was if that address has no room.
+    pub(crate) fn belongs_to(
+        &mut self,
+        ip: Option<IpAddr>,
+        capacity: Capacity,
+    ) -> Result<(), Refusal> {
+        let Some(counted) = &mut self.counted else { return Ok(()) };
+        let ip = capacity.counted_as(ip);
+        if ip != counted.ip {
+            let mut taken = lock(&counted.connections.places.0);
+            taken.add(ip, capacity)?;
+            taken.remove(counted.ip);
+            counted.ip = ip;
+        }
+        Ok(())
     }
 }
 
@@ -102,15 +140,7 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let mut taken = lock(&self.connections.places.0);
         taken.all -= 1;
-        if let Some(Entry::Occupied(mut count)) = self.ip.map(|ip| taken.per_ip.entry(ip)) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-        if let Some(capacity) = shrunk(taken.per_ip.len(), taken.per_ip.capacity()) {
-            taken.per_ip.shrink_to(capacity);
-        }
+        taken.remove(self.ip);
     }
 }
 

@@ -1,10 +1,16 @@
 //! The interface between axeom-ws and a runtime, and the timer that is built on it.
 
+mod acceptor;
 mod clock;
+mod local_addr;
 mod peer;
+mod stream;
 mod tcp;
+mod tcp_options;
 mod timer;
 mod transport;
+#[cfg(unix)]
+mod unix;
 mod workers;
 
 use std::{
@@ -17,14 +23,22 @@ use std::{
 
 #[cfg(test)]
 pub(crate) use self::clock::Time;
+#[cfg(unix)]
+pub use self::unix::{PeerCredentials, SocketFile, bind_unix};
 pub(crate) use self::{
+    acceptor::AnyAcceptor,
     clock::{Clock, within},
     tcp::{limit_unsent, on_its_way},
+    tcp_options::addresses,
     timer::{Alarmed, Now, Tick, Timer, Timers},
     transport::{BoxTransport, uninterrupted},
 };
 pub use self::{
+    acceptor::{Acceptor, Incoming},
+    local_addr::LocalAddr,
     peer::Peer,
+    stream::TransportStream,
+    tcp_options::TcpOptions,
     transport::{CloseWhole, EndSending, Io, Transport},
     workers::start_workers,
 };
@@ -36,10 +50,8 @@ pub use self::{
 /// for tokio, smol and async-std; the `custom_runtime` example of this repository implements the
 /// trait for another executor.
 pub trait Runtime: Clone + Send + Sync + 'static {
-    /// An accepted TCP connection.
-    type Transport: Transport;
     /// A TCP socket that listens.
-    type Listener: Listener<Transport = Self::Transport>;
+    type Listener: Listener;
 
     /// Binds a TCP listener to `addr`.
     ///
@@ -73,21 +85,45 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     }
 }
 
-/// A TCP socket that accepts connections; see [`Runtime`].
+/// Something that accepts connections, such as a TCP socket. A
+/// [`Server`](crate::Server) takes any: the ones of the adapters, and those that a program writes.
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use std::io;
+///
+/// use axeom_ws::{
+///     Incoming, Listener, LocalAddr, Peer, Transport,
+///     futures::{StreamExt, channel::mpsc, lock::Mutex},
+/// };
+///
+/// /// Serves the connections that another part of the program sends.
+/// struct Sent<T>(Mutex<mpsc::Receiver<T>>);
+///
+/// impl<T: Transport> Listener for Sent<T> {
+///     async fn accept(&self) -> io::Result<Incoming> {
+///         match self.0.lock().await.next().await {
+///             Some(transport) => Ok(Incoming::new(transport, Peer::Memory)),
+///             None => std::future::pending().await,
+///         }
+///     }
+///
+///     fn local_addr(&self) -> io::Result<LocalAddr> {
+///         Ok(LocalAddr::Memory)
+///     }
+/// }
+/// ```
 pub trait Listener: Send + Sync + 'static {
-    /// An accepted connection.
-    type Transport: Transport;
-
     /// Accepts the next connection, makes it non-blocking and sets `TCP_NODELAY`. This must be
     /// cancel safe: dropping the future loses no connection.
     ///
     /// # Errors
     /// The error of the operating system. The listener can still be used afterwards.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Transport, Peer)>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<Incoming>> + Send;
 
-    /// The address that this listens on, with the actual port if it was bound to port 0.
+    /// Where this listens, for TCP with the actual port if it was bound to port 0.
     ///
     /// # Errors
     /// The error of the operating system.
-    fn local_addr(&self) -> io::Result<SocketAddr>;
+    fn local_addr(&self) -> io::Result<LocalAddr>;
 }

@@ -123,10 +123,60 @@ pub trait Transport: Send + Unpin + 'static {
     fn socket(&self) -> Option<SockRef<'_>> {
         None
     }
+
+    /// Boxes the transport, which is one again. A `Box<dyn Transport>` stays as it is.
+    fn boxed(self) -> Box<dyn Transport>
+    where
+        Self: Sized,
+    {
+        Box::new(self)
+    }
 }
 
 /// A transport of any type. It costs one indirect call per system call.
 pub(crate) type BoxTransport = Box<dyn Transport>;
+
+impl Transport for Box<dyn Transport> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        (**self).poll_read(cx, buf)
+    }
+
+    fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        (**self).poll_read_into(cx, buf)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        (**self).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        (**self).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_flush(cx)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_close(cx)
+    }
+
+    fn socket(&self) -> Option<SockRef<'_>> {
+        (**self).socket()
+    }
+
+    fn boxed(self) -> Box<dyn Transport> {
+        self
+    }
+}
 
 /// Calls a method of a transport, and again for as long as a signal interrupts it.
 pub(crate) fn uninterrupted<T>(

@@ -1,5 +1,6 @@
 //! The server: its accept loop, opening connections, their tasks, and the shutdown.
 
+mod entrance;
 #[cfg(feature = "hyper")]
 mod http_service;
 #[cfg(all(test, loom))]
@@ -11,12 +12,11 @@ mod tasks;
 
 use std::{
     fmt,
-    future::{Future, IntoFuture, pending, poll_fn},
+    future::{Future, IntoFuture, pending},
     io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::ToSocketAddrs,
     pin::pin,
     sync::Arc,
-    task::Poll,
     time::Duration,
 };
 
@@ -25,11 +25,14 @@ use futures::future::{BoxFuture, select};
 #[cfg(feature = "hyper")]
 pub use self::http_service::{HttpService, HyperRuntime, Or};
 pub use self::set::ConnectionSet;
-use self::{open::ServeTransport, tasks::Tasks};
+use self::{
+    entrance::{Entrance, accept_at},
+    tasks::Tasks,
+};
 use crate::{
     app::{IntoService, Service},
     error::ServeError,
-    runtime::{Clock, Listener, Runtime, Timers, within},
+    runtime::{Acceptor, Clock, Listener, LocalAddr, Runtime, Timers, addresses, within},
 };
 
 /// Binds to an address, and serves an app there until [`AppHandle::shutdown`] is called. The
@@ -59,7 +62,7 @@ pub async fn serve<R: Runtime + Default>(
     Server::<R>::bind(addr).await?.serve(app).await
 }
 
-/// A listening socket that is ready to serve an app.
+/// One or more listeners that are ready to serve an app.
 ///
 /// ```no_run
 /// # use axeom_ws_core as axeom_ws;
@@ -73,8 +76,8 @@ pub async fn serve<R: Runtime + Default>(
 /// ```
 pub struct Server<R: Runtime> {
     runtime: R,
-    listener: R::Listener,
-    local_addr: SocketAddr,
+    first: Entrance<R>,
+    others: Vec<Entrance<R>>,
 }
 
 impl<R: Runtime> Server<R> {
@@ -100,29 +103,79 @@ impl<R: Runtime> Server<R> {
         runtime: R,
         addr: impl ToSocketAddrs + fmt::Debug,
     ) -> Result<Self, ServeError> {
-        let failed = |addr: String, source| ServeError::Bind { addr, source };
-        let addrs: Vec<_> = match addr.to_socket_addrs() {
-            Ok(addrs) => addrs.collect(),
-            Err(source) => return Err(failed(format!("{addr:?}"), source)),
-        };
-        let none = io::Error::new(io::ErrorKind::InvalidInput, "the host has no address");
-        let mut last = failed(format!("{addr:?}"), none);
+        let (addrs, mut last) = addresses(addr)?;
         for addr in addrs {
-            let bound = match runtime.bind(addr).await {
-                Ok(listener) => listener.local_addr().map(|local_addr| (listener, local_addr)),
-                Err(error) => Err(error),
-            };
-            match bound {
-                Ok((listener, local_addr)) => return Ok(Self { runtime, listener, local_addr }),
-                Err(source) => last = failed(addr.to_string(), source),
+            match runtime.bind(addr).await.and_then(Entrance::new) {
+                Ok(first) => return Ok(Self { runtime, first, others: Vec::new() }),
+                Err(source) => last = ServeError::Bind { addr: addr.to_string(), source },
             }
         }
         Err(last)
     }
 
-    /// The address that the server listens on, with the actual port if it was bound to port 0.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    /// Serves on a listener that the program has, on the default value of the runtime. See
+    /// [`new`](Self::new).
+    ///
+    /// # Errors
+    /// The listener does not know its address.
+    pub fn on(listener: impl Listener) -> io::Result<Self>
+    where
+        R: Default,
+    {
+        Self::new(R::default(), listener)
+    }
+
+    /// Serves on a listener that the program has, on a given runtime.
+    ///
+    /// ```no_run
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::{App, BoxError, Listener, Runtime, Server};
+    ///
+    /// # async fn example<R: Runtime + Default>(
+    /// #     app: App,
+    /// #     local: impl Listener,
+    /// # ) -> Result<(), BoxError> {
+    /// let public = Server::<R>::bind("0.0.0.0:3000").await?;
+    /// public.and(Server::on(local)?).serve(app).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The listener does not know its address.
+    pub fn new(runtime: R, listener: impl Listener) -> io::Result<Self> {
+        Ok(Self { runtime, first: Entrance::new(listener)?, others: Vec::new() })
+    }
+
+    /// Serves on the listeners of another server, too, with its acceptors. Both then serve the same
+    /// app, on the runtime of this one, and end together. An error of one listener does not stop
+    /// another.
+    pub fn and(mut self, other: Self) -> Self {
+        self.others.push(other.first);
+        self.others.extend(other.others);
+        self
+    }
+
+    /// Has every connection prepared by `acceptor` before its request is read, after the acceptors
+    /// that were added before. If this server was joined with others by [`and`](Self::and), it is
+    /// for all of their listeners.
+    pub fn acceptor(mut self, acceptor: impl Acceptor) -> Self {
+        let acceptor = Arc::new(acceptor);
+        for entrance in std::iter::once(&mut self.first).chain(&mut self.others) {
+            entrance.push(Arc::clone(&acceptor) as _);
+        }
+        self
+    }
+
+    /// Where the server listens, for TCP with the actual port if it was bound to port 0. If it was
+    /// joined with others, this is where the first of them does.
+    pub fn local_addr(&self) -> &LocalAddr {
+        self.first.local_addr()
+    }
+
+    /// Where all listeners of the server listen.
+    pub fn local_addrs(&self) -> impl Iterator<Item = &LocalAddr> {
+        std::iter::once(&self.first).chain(&self.others).map(Entrance::local_addr)
     }
 
     /// Serves an [`App`](crate::App), or the [`Service`] built from one, once the returned
@@ -142,7 +195,8 @@ impl<R: Runtime> Server<R> {
 
 impl<R: Runtime> fmt::Debug for Server<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("local_addr", &self.local_addr).finish_non_exhaustive()
+        let local_addrs: Vec<_> = self.local_addrs().collect();
+        f.debug_struct("Server").field("local_addrs", &local_addrs).finish_non_exhaustive()
     }
 }
 
@@ -199,22 +253,21 @@ impl<R: Runtime> Serve<R> {
     }
 
     async fn run(self) -> Result<(), ServeError> {
-        let Self {
-            server: Server { runtime, listener, local_addr },
-            service,
-            signal,
-            grace_period,
-        } = self;
+        let Self { server, service, signal, grace_period } = self;
         let service = service?;
+        for local_addr in server.local_addrs() {
+            tracing::info!(%local_addr, "listening");
+        }
+        let Server { runtime, first, others } = server;
+        let entrances = std::iter::once(first).chain(others);
         let timers = Arc::new(Timers::new(Clock::new(runtime.clone())));
         let tasks = Arc::new(Tasks::new(Arc::clone(&timers)));
         let _abort_on_drop = AbortAll(Arc::clone(&tasks));
-        tracing::info!(%local_addr, "listening");
 
         let serving = async {
             {
-                // `accepting` owns the listener, which is closed at the end of this block.
-                let accepting = pin!(accept(&runtime, listener, &service, &tasks));
+                // `accepting` owns the listeners, which are closed at the end of this block.
+                let accepting = pin!(accept_at(entrances, &runtime, &service, &tasks));
                 let stopping = pin!(service.connections().stopping());
                 select(accepting, select(signal, stopping)).await;
             }
@@ -242,9 +295,6 @@ async fn shut_down(service: &Service, tasks: &Tasks, grace_period: Duration) {
 /// How long handlers may take to return once their connections were cut.
 const LAST_HANDLERS: Duration = Duration::from_secs(1);
 
-/// How long to wait after a failed accept: file descriptors may be available again by then.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
-
 impl<R: Runtime> IntoFuture for Serve<R> {
     type Output = Result<(), ServeError>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
@@ -258,62 +308,6 @@ impl<R: Runtime> fmt::Debug for Serve<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve").field("server", &self.server).finish_non_exhaustive()
     }
-}
-
-async fn accept<R: Runtime>(
-    runtime: &R,
-    listener: R::Listener,
-    service: &Service,
-    tasks: &Arc<Tasks>,
-) {
-    let mut accepted = 0u32;
-    loop {
-        accepted = accepted.wrapping_add(1);
-        // A flood of new connections must not starve those that were accepted.
-        if accepted % ACCEPTS_IN_A_ROW == 0 {
-            yield_now(runtime).await;
-        }
-        match listener.accept().await {
-            Ok((transport, peer)) => {
-                let (service, transport) = (service.clone(), Box::new(transport));
-                if let Some(serving) = ServeTransport::in_server(service, transport, peer, tasks) {
-                    runtime.spawn(serving);
-                }
-            }
-            Err(error) if concerns_one_connection(&error) => {}
-            Err(error) => {
-                tracing::error!(%error, "cannot accept a connection");
-                runtime.sleep(ACCEPT_AGAIN).await;
-            }
-        }
-    }
-}
-
-/// How many connections to accept before yielding to the other tasks of the thread.
-const ACCEPTS_IN_A_ROW: u32 = 32;
-
-/// Lets the other tasks of the thread run.
-async fn yield_now(runtime: &impl Runtime) {
-    let mut has_yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut has_yielded, true) {
-            return Poll::Ready(());
-        }
-        runtime.yield_now(cx);
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Whether an accept error concerns only that connection, and not the listener.
-fn concerns_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
 }
 
 /// Aborts a server's tasks when the server is dropped.

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, pending, poll_fn},
     io, mem,
+    net::IpAddr,
     panic::{self, AssertUnwindSafe},
     pin::{Pin, pin},
     sync::Arc,
@@ -18,6 +19,7 @@ use futures::{
 use http::{Method, Request, header};
 
 use super::{
+    entrance::Acceptors,
     respond::{Held, respond},
     tasks::{OpeningTask, Tasks},
 };
@@ -27,7 +29,10 @@ use crate::{
     contained::{caught, contain},
     handshake::{Head, HeadReader, Refusal, encode_head},
     hub::{LastWord, Place},
-    runtime::{BoxTransport, Clock, Peer, Runtime, Timer, Transport, uninterrupted, within},
+    runtime::{
+        BoxTransport, Clock, Incoming, Peer, Runtime, Timer, Transport, TransportStream,
+        uninterrupted, within,
+    },
     telemetry,
 };
 
@@ -78,26 +83,31 @@ impl Drop for ServeTransport {
 
 impl ServeTransport {
     /// Serves a connection without a server.
-    fn alone(service: Service, clock: Clock, transport: BoxTransport, peer: Peer) -> Self {
-        let Some(admission) = admit(&service, peer) else {
-            contain(|| drop(transport));
+    fn alone(service: Service, clock: Clock, incoming: Incoming) -> Self {
+        let peer = incoming.peer();
+        let Some(admission) = admit(&service, peer, peer.ip()) else {
+            contain(|| drop(incoming));
             return Self(Stage::Over);
         };
-        Self(Stage::Opening(Box::pin(open(service, clock, transport, peer, admission, None))))
+        let acceptors = Acceptors::default();
+        Self(Stage::Opening(Box::pin(open(service, clock, incoming, admission, acceptors, None))))
     }
 
     /// Serves a connection of a server. It ends when the server does. `None` if it was closed at
     /// once.
     pub(super) fn in_server(
-        service: Service,
-        transport: BoxTransport,
-        peer: Peer,
+        service: &Service,
+        incoming: Incoming,
+        acceptors: &Acceptors,
         tasks: &Arc<Tasks>,
     ) -> Option<Self> {
-        let admission = admit(&service, peer)?;
+        let peer = incoming.peer();
+        let ip = peer.ip().filter(|_| !acceptors.is_proxy(peer));
+        let admission = admit(service, peer, ip)?;
         let (task, abort) = tasks.enter();
         let clock = task.timers().clock().clone();
-        let opening = open(service, clock, transport, peer, admission, Some(task));
+        let (service, acceptors) = (service.clone(), acceptors.clone());
+        let opening = open(service, clock, incoming, admission, acceptors, Some(task));
         let opening = Abortable::new(opening, abort).map(|opened| opened.ok().flatten());
         Some(Self(Stage::Opening(Box::pin(opening))))
     }
@@ -141,8 +151,35 @@ impl Service {
         transport: impl Transport,
         peer: impl Into<Peer>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let clock = Clock::new(runtime);
-        ServeTransport::alone(self.clone(), clock, Box::new(transport), peer.into())
+        self.serve_incoming(runtime, Incoming::new(transport, peer))
+    }
+
+    /// Does what [`serve_transport`](Self::serve_transport) does, for a connection that an
+    /// [`Acceptor`](crate::Acceptor) has prepared.
+    ///
+    /// ```no_run
+    /// # use axeom_ws_core as axeom_ws;
+    /// use std::io;
+    ///
+    /// use axeom_ws::{Acceptor, Incoming, Runtime, Service, Transport};
+    ///
+    /// # async fn example<R: Runtime + Default>(
+    /// #     service: Service,
+    /// #     acceptor: impl Acceptor,
+    /// #     transport: impl Transport,
+    /// #     peer: std::net::SocketAddr,
+    /// # ) -> io::Result<()> {
+    /// let incoming = acceptor.accept(Incoming::new(transport, peer)).await?;
+    /// service.serve_incoming(R::default(), incoming).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn serve_incoming<R: Runtime>(
+        &self,
+        runtime: R,
+        incoming: Incoming,
+    ) -> impl Future<Output = ()> + Send + use<R> {
+        ServeTransport::alone(self.clone(), Clock::new(runtime), incoming)
     }
 }
 
@@ -151,11 +188,23 @@ type Admission = Result<Place, (Refusal, LastWord)>;
 
 /// `None` for a connection to close at once, because too many others are being told. It has no task
 /// that would have to run first, or a crowd would hold a descriptor each until then.
-fn admit(service: &Service, peer: Peer) -> Option<Admission> {
-    let refusal = match service.enter(peer) {
-        Ok(place) => return Some(Ok(place)),
-        Err(refusal) => refusal,
-    };
+fn admit(service: &Service, peer: Peer, ip: Option<IpAddr>) -> Option<Admission> {
+    match service.enter(ip) {
+        Ok(place) => Some(Ok(place)),
+        Err(refusal) => turn_away(service, peer, refusal),
+    }
+}
+
+/// Counts a connection under the address of the client that its acceptors have found.
+fn admit_client(service: &Service, admission: Admission, client: Peer) -> Option<Admission> {
+    let Ok(mut place) = admission else { return Some(admission) };
+    match place.belongs_to(client.ip(), service.capacity()) {
+        Ok(()) => Some(Ok(place)),
+        Err(refusal) => turn_away(service, client, refusal),
+    }
+}
+
+fn turn_away(service: &Service, peer: Peer, refusal: Refusal) -> Option<Admission> {
     note_refusal(&refusal, peer);
     LastWord::take(service.connections()).map(|last_word| Err((refusal, last_word)))
 }
@@ -164,12 +213,20 @@ fn admit(service: &Service, peer: Peer) -> Option<Admission> {
 async fn open(
     service: Service,
     clock: Clock,
-    mut transport: BoxTransport,
-    peer: Peer,
-    admission: Admission,
+    mut incoming: Incoming,
+    mut admission: Admission,
+    acceptors: Acceptors,
     task: Option<OpeningTask>,
 ) -> Option<BoxFuture<'static, ()>> {
     let limit = service.handshake_timeout();
+    let mut left = limit;
+    if !acceptors.is_empty() {
+        let start = clock.now();
+        incoming = Box::pin(acceptors.accept(&service, &clock, limit, incoming)).await?;
+        left = limit.saturating_sub(clock.now().saturating_duration_since(start));
+        admission = admit_client(&service, admission, incoming.peer())?;
+    }
+    let Incoming { stream: TransportStream(mut transport), peer, scheme, extensions } = incoming;
     let mut place = match admission {
         Ok(place) => Some(place),
         Err((refusal, last_word)) => {
@@ -182,7 +239,7 @@ async fn open(
     // This block drops the head reader before the answer is awaited.
     let asked = {
         let reading = read_head(&service, &mut transport, &mut input);
-        let reading = pin!(within(&clock, limit, reading));
+        let reading = pin!(within(&clock, left, reading));
         let stopping = pin!(service.connections().stopping());
         match select(reading, stopping).await {
             Either::Left((Some(head), _)) => head?,
@@ -191,10 +248,11 @@ async fn open(
         }
     };
     let (answer, without_body) = match asked {
-        Ok(Head { request, size, .. }) => {
+        Ok(Head { mut request, size, .. }) => {
+            *request.extensions_mut() = extensions;
             let without_body = *request.method() == Method::HEAD;
             let is_upgrade = request.headers().contains_key(header::UPGRADE);
-            let answering = pin!(service.respond_in(request, peer, &mut place));
+            let answering = pin!(service.respond_in(request, peer, scheme, &mut place));
             input.consume(size);
             input.park();
             let answering = pin!(within(&clock, limit, answering));

@@ -7,6 +7,7 @@ use futures::future::select;
 use http::Request;
 
 use super::{
+    entrance::Acceptors,
     open::{ServeTransport, respond_in_time},
     shut_down,
     tasks::Tasks,
@@ -14,7 +15,7 @@ use super::{
 use crate::{
     app::{Accepted, Answer, IntoService, Service},
     error::AppError,
-    runtime::{BoxTransport, Clock, Peer, Runtime, Timers, Transport},
+    runtime::{BoxTransport, Clock, Incoming, Peer, Runtime, Timers, Transport},
     sync::{Mutex, lock},
 };
 
@@ -32,8 +33,7 @@ use crate::{
 /// async fn serve<R: Runtime + Default>(app: App, listener: R::Listener) -> std::io::Result<()> {
 ///     let connections = ConnectionSet::<R>::new(app).map_err(std::io::Error::other)?;
 ///     for _ in 0..10 {
-///         let (transport, peer) = listener.accept().await?;
-///         connections.serve(transport, peer);
+///         connections.serve_incoming(listener.accept().await?);
 ///     }
 ///     connections.shutdown(Duration::from_secs(10)).await;
 ///     Ok(())
@@ -83,11 +83,15 @@ impl<R: Runtime> ConnectionSet<R> {
     /// Serves a connection that the program accepted, from its handshake request on, in a task of
     /// its own. Nothing must have been read from `transport` before.
     pub fn serve(&self, transport: impl Transport, peer: impl Into<Peer>) {
+        self.serve_incoming(Incoming::new(transport, peer));
+    }
+
+    /// Does what [`serve`](Self::serve) does, for a connection that a [`Listener`](crate::Listener)
+    /// has accepted, or an [`Acceptor`](crate::Acceptor) has prepared.
+    pub fn serve_incoming(&self, incoming: Incoming) {
         let Shared { service, tasks, .. } = &*self.0;
-        let transport = Box::new(transport);
-        if let Some(serving) =
-            ServeTransport::in_server(service.clone(), transport, peer.into(), tasks)
-        {
+        let serving = ServeTransport::in_server(service, incoming, &Acceptors::default(), tasks);
+        if let Some(serving) = serving {
             self.spawn(serving);
         }
     }
@@ -115,7 +119,7 @@ impl<R: Runtime> ConnectionSet<R> {
     ) {
         self.run_upgraded(accepted, async {
             let (transport, read_ahead) = upgraded.await?;
-            Some((Box::new(transport) as BoxTransport, read_ahead))
+            Some((transport.boxed(), read_ahead))
         });
     }
 

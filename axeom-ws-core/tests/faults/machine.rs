@@ -7,13 +7,13 @@ use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
     io::{self, ErrorKind, IoSlice},
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use axeom_ws_core::{Io, Listener, Peer as From, Runtime, Transport};
+use axeom_ws_core::{Incoming, Io, Listener, LocalAddr, Peer as From, Runtime, Transport};
 use futures::{future::BoxFuture, task::LocalSpawnExt};
 
 use super::support::{Clock, Peer, Stream, World, pipe};
@@ -179,7 +179,6 @@ impl Machine {
 }
 
 impl Runtime for Machine {
-    type Transport = Faulty;
     type Listener = Backlog;
 
     async fn bind(&self, _: SocketAddr) -> io::Result<Backlog> {
@@ -210,9 +209,7 @@ impl Runtime for Machine {
 pub struct Backlog(Machine);
 
 impl Listener for Backlog {
-    type Transport = Faulty;
-
-    async fn accept(&self) -> io::Result<(Faulty, From)> {
+    async fn accept(&self) -> io::Result<Incoming> {
         let stream = poll_fn(|cx| {
             self.0.with(|shared| {
                 if shared.goes_wrong() {
@@ -231,11 +228,11 @@ impl Listener for Backlog {
                 Poll::Ready(Ok(stream))
             })
         });
-        Ok((self.0.transport(stream.await?), From::Memory))
+        Ok(Incoming::new(self.0.transport(stream.await?), From::Memory))
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    fn local_addr(&self) -> io::Result<LocalAddr> {
+        Ok(LocalAddr::Memory)
     }
 }
 

@@ -5,14 +5,17 @@ use std::{
     collections::VecDeque,
     future::{Future, pending},
     io::{self, Read},
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use axeom_ws_core::{App, Event, Io, Listener, Message, Peer as From, Runtime, Service, protocol};
+use axeom_ws_core::{
+    App, Event, Incoming, Io, Listener, LocalAddr, Message, Peer as From, Runtime, Service,
+    protocol,
+};
 use futures::{
     executor::{LocalPool, LocalSpawner},
     io::{AsyncRead, AsyncWrite},
@@ -154,7 +157,6 @@ impl Clock {
 }
 
 impl Runtime for Clock {
-    type Transport = Io<Stream>;
     type Listener = NoListener;
 
     async fn bind(&self, _: SocketAddr) -> io::Result<NoListener> {
@@ -179,14 +181,12 @@ impl Runtime for Clock {
 pub struct NoListener;
 
 impl Listener for NoListener {
-    type Transport = Io<Stream>;
-
-    async fn accept(&self) -> io::Result<(Io<Stream>, From)> {
+    async fn accept(&self) -> io::Result<Incoming> {
         pending().await
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    fn local_addr(&self) -> io::Result<LocalAddr> {
+        Ok(LocalAddr::Memory)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     app::{Answer, IntoService},
     error::AppError,
     handshake,
-    runtime::{BoxTransport, Peer, Runtime},
+    runtime::{BoxTransport, Peer, Runtime, Transport},
 };
 
 /// A runtime on which hyper serves HTTP. Adapters implement this.
@@ -42,7 +42,7 @@ pub trait HyperRuntime: Runtime {
     /// # Errors
     /// Gives `upgraded` back if it is not over a transport of this runtime, but over HTTP/2 or TLS
     /// for example. The connection runs over it all the same.
-    fn reclaim(&self, upgraded: Upgraded) -> Result<(Self::Transport, Bytes), Upgraded> {
+    fn reclaim(&self, upgraded: Upgraded) -> Result<(Box<dyn Transport>, Bytes), Upgraded> {
         Err(upgraded)
     }
 
@@ -142,8 +142,8 @@ impl<R: HyperRuntime> HttpService<R> {
 
 fn transport<R: HyperRuntime>(runtime: &R, upgraded: Upgraded) -> (BoxTransport, Bytes) {
     match runtime.reclaim(upgraded) {
-        Ok((transport, read_ahead)) => (Box::new(transport), read_ahead),
-        Err(upgraded) => (Box::new(HyperIo(upgraded)), Bytes::new()),
+        Ok(reclaimed) => reclaimed,
+        Err(upgraded) => (HyperIo(upgraded).boxed(), Bytes::new()),
     }
 }
 

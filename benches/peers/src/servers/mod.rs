@@ -170,6 +170,6 @@ pub(crate) fn serve(name: &str, job: &str) -> Result<()> {
 }
 
 /// Tells the parent process where the server is.
-fn announce(addr: SocketAddr) {
+fn announce(addr: impl std::fmt::Display) {
     println!("{addr}");
 }

@@ -107,7 +107,7 @@ pub(crate) fn serve(name: &str) -> Result<()> {
 const AS_TOLD: &str = "as told";
 
 /// Tells the parent process where the server is.
-fn announce(addr: std::net::SocketAddr) {
+fn announce(addr: impl std::fmt::Display) {
     println!("{addr}");
 }
 
