@@ -124,7 +124,7 @@ pub fn in_memory<R: TestRuntime>(service: &Service) -> Raw {
 /// The same, from this address, over a stream that takes no more than `capacity` bytes
 /// which the peer has not read.
 pub fn in_memory_from<R: TestRuntime>(service: &Service, from: SocketAddr, capacity: usize) -> Raw {
-    let (client, server) = pipe::pipe_of(capacity);
+    let (client, server) = pipe::pipe_of(usize::MAX, capacity);
     R::default().spawn(R::serve_stream(service.clone(), server, from));
     Raw::new(client)
 }
