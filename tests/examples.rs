@@ -74,24 +74,61 @@ mod ctrl_c {
         ends::<R>("auth", "/me?", &[ADA]).await;
     }
 
-    /// An interrupted example closes its connections with 1001 and ends well.
     async fn ends<R: Named>(name: &str, path: &str, headers: &[(&'static str, &str)]) {
         let mut example = Example::start::<R>(name).await;
         let mut clients = Vec::new();
         for n in 0..2 {
             clients.push(example.request::<R>(&format!("{path}{n}"), headers).await.unwrap().0);
         }
-        let pid = example.process.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
-
-        for client in &mut clients {
-            let (code, _) = client.closed().await.expect("a close frame");
-            assert_eq!(code, 1001);
-        }
-        assert_eq!(example.line().await, "closed all connections\n");
-        assert_eq!(example.line().await, "");
-        assert!(example.process.status().await.unwrap().success());
+        super::ends::<R>(&mut example, &mut clients).await;
     }
+}
+
+/// An interrupted example closes its connections with 1001 and ends well.
+#[cfg(unix)]
+async fn ends<R: Named>(example: &mut Example, clients: &mut [Client<R>]) {
+    let pid = example.process.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+    for client in clients {
+        let (code, _) = client.closed().await.expect("a close frame");
+        assert_eq!(code, 1001);
+    }
+    assert_eq!(example.line().await, "closed all connections\n");
+    assert_eq!(example.line().await, "");
+    assert!(example.process.status().await.unwrap().success());
+}
+
+#[cfg(all(unix, feature = "axum"))]
+#[test]
+fn axum_serves_a_page_sessions_and_a_chat_on_one_port_and_ends_all_with_one_signal() {
+    use support::runtimes::Tokio;
+
+    support::run::<Tokio>(async {
+        let mut example = Example::start::<Tokio>("axum").await;
+        let get = "GET / HTTP/1.1";
+        assert!(example.http::<Tokio>(get, &[], "").await.body.contains("/login"));
+        let refused = example.refused::<Tokio>("/chat", &[]).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+        assert_eq!(example.http::<Tokio>("POST /login HTTP/1.1", &[], "name=").await.status, 400);
+
+        let mut clients = Vec::new();
+        for name in ["Ada", "Grace"] {
+            let body = format!("name={name}");
+            let response = example.http::<Tokio>("POST /login HTTP/1.1", &[], &body).await;
+            assert_eq!((response.status, response.header("location")), (303, Some("/")));
+            let cookie = response.header("set-cookie").unwrap().split(';').next().unwrap();
+            let header = format!("Cookie: {cookie}");
+            assert!(example.http::<Tokio>(get, &[&header], "").await.body.contains("WebSocket"));
+            let client = example.request::<Tokio>("/chat", &[("cookie", cookie)]).await;
+            clients.push(client.unwrap().0);
+        }
+        assert_eq!(example.http::<Tokio>("GET /online HTTP/1.1", &[], "").await.body, "2");
+        clients[0].send("hello").await;
+        for client in &mut clients {
+            assert_eq!(client.recv_text().await, "Ada: hello");
+        }
+        ends::<Tokio>(&mut example, &mut clients).await;
+    });
 }
 
 async fn echo_echoes<R: Named>() {
@@ -289,7 +326,11 @@ impl Example {
         let stdout = BufReader::new(process.stdout.take().unwrap());
         let mut example = Self { process, stdout, addr: String::new() };
         let line = example.line().await;
-        let runtime = if name == "custom_runtime" { "custom" } else { R::NAME };
+        let runtime = match name {
+            "custom_runtime" => "custom",
+            "axum" => "axum",
+            _ => R::NAME,
+        };
         let addr = line
             .strip_prefix("listening on http://")
             .and_then(|line| line.trim_end().strip_suffix(&format!(" ({runtime})")));
@@ -335,8 +376,26 @@ impl Example {
     }
 
     async fn get<R: TestRuntime>(&self, path: &str) -> support::raw::Response {
+        self.http::<R>(&format!("GET {path} HTTP/1.1"), &[], "").await
+    }
+
+    /// The response to a request that is no handshake, with a form for its body.
+    async fn http<R: TestRuntime>(
+        &self,
+        line: &str,
+        headers: &[&str],
+        form: &str,
+    ) -> support::raw::Response {
         let mut raw = Raw::new(R::connect_tcp(self.addr.parse().unwrap()).await);
-        raw.send(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr)).await;
+        let host = format!("Host: {}", self.addr);
+        let length = format!("Content-Length: {}", form.len());
+        let kind = "Content-Type: application/x-www-form-urlencoded";
+        let mut lines = vec![line, &host, "Connection: close"];
+        lines.extend_from_slice(headers);
+        if !form.is_empty() {
+            lines.extend([&*length, kind]);
+        }
+        raw.send(format!("{}\r\n\r\n{form}", lines.join("\r\n"))).await;
         // Boxed, for its buffer is large and the stack of a test is not.
         Box::pin(raw.response()).await
     }

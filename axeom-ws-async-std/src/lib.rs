@@ -7,6 +7,8 @@
 //! **Legacy**: async-std is discontinued (RUSTSEC-2025-0052). This adapter is for
 //! programs that still run on it; new ones are better off with smol.
 
+#[cfg(feature = "hyper")]
+mod http;
 mod runtime;
 mod transport;
 #[cfg(unix)]
@@ -22,6 +24,8 @@ use futures::io::{AsyncRead, AsyncWrite};
 pub use async_std;
 pub use futures;
 
+#[cfg(feature = "hyper")]
+pub use crate::http::HttpService;
 #[cfg(unix)]
 pub use crate::unix::UnixListener;
 pub use crate::{
@@ -39,6 +43,10 @@ pub use crate::{
 /// # }
 /// ```
 pub type Server = axeom_ws_core::Server<Adapter>;
+
+/// A [`ConnectionSet`](axeom_ws_core::ConnectionSet) on async-std, for programs that accept connections
+/// themselves.
+pub type ConnectionSet = axeom_ws_core::ConnectionSet<Adapter>;
 
 /// Binds to an address, and serves an [`App`](axeom_ws_core::App) or [`Service`] there until
 /// [`AppHandle::shutdown`](axeom_ws_core::AppHandle::shutdown) is called.

@@ -2,8 +2,8 @@
 //! which adds an adapter for each runtime to these items.
 //!
 //! - [`App`], [`Route`], [`Ws`] and [`Handler`] are what programs are written with.
-//! - [`Server`], [`Service`] and [`Accepted`] run an app: as a whole server, on connections that
-//!   the program accepts, or on requests that another HTTP server has parsed.
+//! - [`Server`], [`ConnectionSet`], [`Service`] and [`Accepted`] run an app: as a whole server, on
+//!   connections that the program accepts, or on requests that another HTTP server has parsed.
 //! - [`Runtime`] and [`Transport`] are what an adapter implements.
 //! - [`handshake`] and [`protocol`] implement RFC 6455 without I/O.
 
@@ -44,10 +44,15 @@ pub use futures;
 pub use http;
 pub use socket2;
 
+#[cfg(feature = "hyper")]
+pub use hyper;
+
 #[cfg(feature = "proxy-protocol")]
 pub use crate::proxy_protocol::{ProxyProtocol, ProxyProtocolError};
 #[cfg(unix)]
 pub use crate::runtime::{PeerCredentials, SocketFile, bind_unix};
+#[cfg(feature = "hyper")]
+pub use crate::server::{HttpService, HyperRuntime, Or};
 #[cfg(feature = "rustls")]
 pub use crate::tls::{ClientCertificates, Tls, TlsError};
 #[cfg(feature = "json")]
@@ -69,7 +74,7 @@ pub use crate::{
         Acceptor, CloseWhole, EndSending, Incoming, Io, Listener, LocalAddr, Peer, Runtime,
         TcpOptions, Transport, TransportStream, start_workers,
     },
-    server::{Serve, Server, serve},
+    server::{ConnectionSet, Serve, Server, serve},
     utf8::Utf8Bytes,
 };
 #[cfg(feature = "rustls")]

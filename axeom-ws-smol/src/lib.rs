@@ -4,6 +4,8 @@
 //! Programs use it as `axeom_ws::smol`, through the `axeom-ws` package. All adapters have the
 //! same functions, and behave the same.
 
+#[cfg(feature = "hyper")]
+mod http;
 mod runtime;
 mod transport;
 #[cfg(unix)]
@@ -21,6 +23,8 @@ use futures::io::{AsyncRead, AsyncWrite};
 // Re-exported because their types are in the signatures here.
 pub use {async_executor, async_io, futures};
 
+#[cfg(feature = "hyper")]
+pub use crate::http::HttpService;
 #[cfg(unix)]
 pub use crate::unix::UnixListener;
 pub use crate::{
@@ -38,6 +42,10 @@ pub use crate::{
 /// # }
 /// ```
 pub type Server = axeom_ws_core::Server<Adapter>;
+
+/// A [`ConnectionSet`](axeom_ws_core::ConnectionSet) on smol, for programs that accept connections
+/// themselves.
+pub type ConnectionSet = axeom_ws_core::ConnectionSet<Adapter>;
 
 /// Binds to an address, and serves an [`App`](axeom_ws_core::App) or [`Service`] there until
 /// [`AppHandle::shutdown`](axeom_ws_core::AppHandle::shutdown) is called.

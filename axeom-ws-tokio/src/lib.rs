@@ -4,6 +4,8 @@
 //! Programs use it as `axeom_ws::tokio`, through the `axeom-ws` package. All adapters have the
 //! same functions, and behave the same.
 
+#[cfg(feature = "hyper")]
+mod http;
 mod runtime;
 mod transport;
 #[cfg(unix)]
@@ -20,6 +22,8 @@ use tokio::{
 // Re-exported because their types are in the signatures here.
 pub use tokio;
 
+#[cfg(feature = "hyper")]
+pub use crate::http::HttpService;
 #[cfg(unix)]
 pub use crate::unix::UnixListener;
 pub use crate::{
@@ -37,6 +41,10 @@ pub use crate::{
 /// # }
 /// ```
 pub type Server = axeom_ws_core::Server<Adapter>;
+
+/// A [`ConnectionSet`](axeom_ws_core::ConnectionSet) on tokio, for programs that accept connections
+/// themselves.
+pub type ConnectionSet = axeom_ws_core::ConnectionSet<Adapter>;
 
 /// Binds to an address, and serves an [`App`](axeom_ws_core::App) or [`Service`] there until
 /// [`AppHandle::shutdown`](axeom_ws_core::AppHandle::shutdown) is called.

@@ -91,7 +91,7 @@ where
 }
 
 /// Completes when the process is asked to end.
-fn ctrl_c() -> Result<impl Future<Output = ()>, ctrlc::Error> {
+pub(crate) fn ctrl_c() -> Result<impl Future<Output = ()>, ctrlc::Error> {
     let (asked, ended) = oneshot::channel();
     let mut asked = Some(asked);
     ctrlc::set_handler(move || {

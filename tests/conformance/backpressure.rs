@@ -26,6 +26,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted:
     the_status_follows_the_queue,
     one_large_message_fits_an_empty_queue,
     a_large_message_waits_for_an_empty_queue,

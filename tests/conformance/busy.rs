@@ -18,6 +18,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted over http1:
     an_old_connection_is_closed,
     an_idle_connection_is_closed,
     a_close_from_elsewhere_is_sent_and_answered,

@@ -18,11 +18,11 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted over http1:
     nothing_is_compressed_by_default,
     the_first_usable_offer_is_answered,
     the_answer_names_only_what_was_offered,
     an_unusable_offer_is_declined,
-    broken_syntax_is_refused,
     messages_are_compressed_from_the_threshold_on,
     a_message_may_decide_for_itself,
     a_compressed_message_may_come_in_fragments,
@@ -36,7 +36,8 @@ on_every_runtime!(
     a_message_over_the_limit_once_decompressed_is_refused,
     a_published_message_reaches_all_kinds_of_subscribers,
     a_client_without_compression_still_works,
-    a_route_has_the_last_word
+    a_route_has_the_last_word;
+    alone: broken_syntax_is_refused,
 );
 
 const RSV1: u8 = 0x40;

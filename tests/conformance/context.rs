@@ -17,6 +17,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted over http1:
     decorated_values_are_shared_and_derived_ones_are_not,
     derives_build_on_each_other_in_order,
     a_route_has_what_came_before_it,

@@ -14,6 +14,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted:
     an_error_in_a_handler_closes_with_1011,
     a_panic_in_a_handler_closes_with_1011,
     a_panic_before_the_first_await_is_one_as_well,

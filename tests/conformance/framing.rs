@@ -15,6 +15,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted:
     a_message_may_come_in_fragments,
     control_frames_may_come_between_fragments,
     empty_fragments_are_fragments,

@@ -27,6 +27,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted:
     a_handler_keeps_a_session_for_each_connection,
     a_handler_sees_every_event,
     a_session_that_panics_closes_with_1011,

@@ -14,6 +14,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted:
     text_and_binary_are_read_alike,
     what_is_wrong_is_named_by_its_field,
     a_value_is_sent_as_text,

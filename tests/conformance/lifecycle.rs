@@ -27,6 +27,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted over http1:
     events_come_in_order_and_one_at_a_time,
     open_ends_before_the_first_message_begins,
     the_peer_may_close_with_a_code_and_without,

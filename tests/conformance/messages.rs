@@ -16,7 +16,7 @@ pub(crate) fn echo() -> App {
     })
 }
 
-on_every_runtime!(every_size_comes_back, the_peer_closes);
+on_every_runtime!(mounted: every_size_comes_back, the_peer_closes);
 
 async fn every_size_comes_back<R: TestRuntime>() {
     let server = TestServer::start::<R, _>(echo()).await;

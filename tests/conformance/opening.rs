@@ -3,7 +3,7 @@
 
 use std::{
     future::pending,
-    io::{Read, Write},
+    io::Write,
     net::{Shutdown, TcpStream},
     thread,
     time::Duration,
@@ -16,8 +16,10 @@ use super::limits::assert_at_capacity;
 use crate::{
     on_every_runtime,
     support::{
-        Events, TestRuntime, TestServer,
+        Events, NOWHERE, TestRuntime, TestServer, blocking,
         frame::{self, Frame, TEXT},
+        pipe::pipe_of,
+        raw::Raw,
         request::Request,
         until,
     },
@@ -30,6 +32,7 @@ on_every_runtime!(
     a_derive_ends_when_its_client_leaves,
     a_derive_that_takes_too_long_is_answered_with_503,
     what_comes_during_a_derive_is_kept,
+    what_is_read_during_a_derive_is_kept,
     a_client_that_ended_its_direction_gets_its_response,
     a_client_that_reads_slowly_gets_its_whole_response,
     a_client_that_reads_nothing_is_given_up
@@ -37,6 +40,8 @@ on_every_runtime!(
 
 /// Passes soon.
 const SOON: Duration = Duration::from_millis(30);
+/// Does not pass in a test.
+const NEVER: Duration = Duration::from_secs(3600);
 
 async fn a_silent_connection_has_a_place<R: TestRuntime>() {
     for app in [App::new().max_connections(3), App::new().max_connections_per_ip(3)] {
@@ -70,6 +75,14 @@ async fn a_crowd_without_a_place_is_sent_away<R: TestRuntime>() {
         let told = stranger.read_to_end().await;
         assert!(told.is_empty() || told.starts_with(b"HTTP/1.1 503 "));
     }
+    // Once they are gone, the next is told again. The server may notice after the next connection.
+    let told = loop {
+        let told = server.raw::<R>().await.read_to_end().await;
+        if !told.is_empty() {
+            break told;
+        }
+    };
+    assert!(told.starts_with(b"HTTP/1.1 503 "), "{}", told.escape_ascii());
     inside.send(frame::masked(TEXT, b"still here")).await;
     assert_eq!(inside.frame().await, Frame::text("still here"));
 }
@@ -103,8 +116,10 @@ impl<F: Fn()> Drop for OnDrop<F> {
 async fn a_derive_ends_when_its_client_leaves<R: TestRuntime>() {
     let mut told = Events::new();
     let tell = told.teller();
+    // The derive would end with its time too.
     let app = App::new()
         .max_connections(1)
+        .handshake_timeout(NEVER)
         .guard(move |_| {
             let tell = tell.clone();
             async move {
@@ -133,8 +148,9 @@ async fn a_derive_that_takes_too_long_is_answered_with_503<R: TestRuntime>() {
     assert!(response.header("retry-after").is_some());
 }
 
-async fn what_comes_during_a_derive_is_kept<R: TestRuntime>() {
-    let mut derives = Events::new();
+/// An app that echoes, with a guard that waits until it is let go.
+fn guarded_echo() -> (App, Events<oneshot::Sender<()>>) {
+    let derives = Events::new();
     let tell = derives.teller();
     let app = App::new()
         .guard(move |_| {
@@ -147,6 +163,11 @@ async fn what_comes_during_a_derive_is_kept<R: TestRuntime>() {
                 let _ = ws.send(msg).await;
             })
         });
+    (app, derives)
+}
+
+async fn what_comes_during_a_derive_is_kept<R: TestRuntime>() {
+    let (app, mut derives) = guarded_echo();
     let server = TestServer::start::<R, _>(app).await;
     // More than the server reads before it has decided.
     let message = vec![b'x'; 100_000];
@@ -160,6 +181,24 @@ async fn what_comes_during_a_derive_is_kept<R: TestRuntime>() {
     assert_eq!(raw.frame().await, Frame::text("glued"));
     assert_eq!(raw.frame().await, Frame::text("early"));
     assert_eq!(raw.frame().await.payload, message);
+}
+
+async fn what_is_read_during_a_derive_is_kept<R: TestRuntime>() {
+    let (app, mut derives) = guarded_echo();
+    // What was sent is read, but for its last bytes.
+    let (client, server) = pipe_of(16, usize::MAX);
+    R::default().spawn(R::serve_stream(app.build().unwrap(), server, NOWHERE));
+    let mut raw = Raw::new(client);
+    raw.send([Request::get("/").text().as_bytes(), &frame::masked(TEXT, b"glued")].concat()).await;
+    let go = derives.next().await;
+    for text in [b"early", b"later"] {
+        raw.send(frame::masked(TEXT, &text.repeat(100))).await;
+    }
+    go.send(()).unwrap();
+    assert_eq!(raw.head().await.status, 101);
+    assert_eq!(raw.frame().await, Frame::text("glued"));
+    assert_eq!(raw.frame().await, Frame::text(&"early".repeat(100)));
+    assert_eq!(raw.frame().await, Frame::text(&"later".repeat(100)));
 }
 
 async fn a_client_that_ended_its_direction_gets_its_response<R: TestRuntime>() {
@@ -186,12 +225,13 @@ async fn a_client_that_ended_its_direction_gets_its_response<R: TestRuntime>() {
 
 const LARGE: usize = 16 << 20;
 
-/// A server with a page that no kernel takes whole, and a client that has asked for it.
-async fn large_page<R: TestRuntime>() -> (TestServer, TcpStream) {
+/// A server with a page that no kernel takes whole, which looks at the progress of its clients this
+/// often, and a client that has asked for it.
+async fn large_page<R: TestRuntime>(window: Duration) -> (TestServer, TcpStream) {
     let page = axeom_ws::Bytes::from(vec![b'x'; LARGE]);
     let app = App::new()
         .max_connections(1)
-        .handshake_timeout(3 * SOON)
+        .handshake_timeout(window)
         .fallback(move |_| futures::future::ready(HttpResponse::new(page.clone())));
     let server = TestServer::start::<R, _>(app).await;
     let mut client = TcpStream::connect(server.addr).unwrap();
@@ -200,18 +240,12 @@ async fn large_page<R: TestRuntime>() -> (TestServer, TcpStream) {
 }
 
 async fn a_client_that_reads_slowly_gets_its_whole_response<R: TestRuntime>() {
-    let (_server, mut client) = large_page::<R>().await;
+    // On a busy machine the client may be kept from reading for a while, but not for this long.
+    const WINDOW: Duration = Duration::from_secs(2);
+    let (_server, mut client) = large_page::<R>(WINDOW).await;
     let (tell, told) = oneshot::channel();
     thread::spawn(move || {
-        let mut response = Vec::new();
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(n @ 1..) = client.read(&mut buffer) {
-            response.extend_from_slice(&buffer[..n]);
-            if response.len() < 4 << 20 {
-                thread::sleep(SOON / 3);
-            }
-        }
-        let _ = tell.send(response);
+        let _ = tell.send(blocking::read_slowly(&mut client, WINDOW * 3 / 2, usize::MAX));
     });
     let response = told.await.unwrap();
     assert!(response.starts_with(b"HTTP/1.1 200 "));
@@ -219,7 +253,7 @@ async fn a_client_that_reads_slowly_gets_its_whole_response<R: TestRuntime>() {
 }
 
 async fn a_client_that_reads_nothing_is_given_up<R: TestRuntime>() {
-    let (server, client) = large_page::<R>().await;
+    let (server, client) = large_page::<R>(3 * SOON).await;
     // Its place is free again, though it is still there.
     while server.raw::<R>().await.ask(&Request::plain("HEAD /")).await.status != 200 {}
     let _ = client.shutdown(Shutdown::Both);

@@ -27,6 +27,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted over http1:
     every_first_byte_has_its_answer,
     every_first_byte_has_its_answer_within_a_message,
     text_that_is_not_utf8_is_refused_however_it_is_cut,

@@ -12,6 +12,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted:
     a_published_message_reaches_all_other_subscribers,
     publish_to_all_reaches_the_sender_too,
     topics_are_apart_from_each_other,

@@ -15,6 +15,7 @@ use crate::{
 };
 
 on_every_runtime!(
+    mounted:
     frames_with_a_payload_that_may_not_be_are_refused,
     bad_control_frames_are_refused,
     bad_lengths_are_refused,

@@ -5,6 +5,8 @@
 pub mod blocking;
 pub mod deflate;
 pub mod frame;
+#[cfg(feature = "axum")]
+pub mod mounted;
 pub mod pipe;
 pub mod raw;
 pub mod recorder;
@@ -62,6 +64,22 @@ pub trait TestRuntime: Runtime + Default {
         addr: SocketAddr,
     ) -> impl Future<Output = impl AsyncRead + AsyncWrite + Send + Unpin + 'static> + Send;
 
+    /// Serves an app on a port of its own, which is returned with what serving will end with.
+    fn serve(
+        service: Service,
+        grace: Duration,
+    ) -> impl Future<Output = (SocketAddr, oneshot::Receiver<Result<(), ServeError>>)> + Send {
+        async move { in_background(bind::<Self>().await, service, grace) }
+    }
+
+    /// A byte-level peer after a good handshake.
+    fn upgraded(addr: SocketAddr, path: &str) -> impl Future<Output = Raw> + Send {
+        async move {
+            let mut raw = Raw::new(Self::connect_tcp(addr).await);
+            raw.upgrade(path).await;
+            raw
+        }
+    }
     /// The adapter's `Listener::from_std`.
     fn listener(listener: std::net::TcpListener) -> io::Result<impl Listener>;
 
@@ -106,7 +124,7 @@ pub fn in_memory<R: TestRuntime>(service: &Service) -> Raw {
 /// The same, from this address, over a stream that takes no more than `capacity` bytes
 /// which the peer has not read.
 pub fn in_memory_from<R: TestRuntime>(service: &Service, from: SocketAddr, capacity: usize) -> Raw {
-    let (client, server) = pipe::pipe_of(capacity);
+    let (client, server) = pipe::pipe_of(usize::MAX, capacity);
     R::default().spawn(R::serve_stream(service.clone(), server, from));
     Raw::new(client)
 }
@@ -165,8 +183,32 @@ pub fn run<R: TestRuntime>(test: impl Future<Output = ()> + Send + 'static) {
 
 /// Makes of each `async fn name<R: TestRuntime>()` one test per runtime that is compiled
 /// in: the whole suite is written once.
+///
+/// Those after `mounted:` also run on tokio in an app that axum has mounted, over HTTP/1.1 and
+/// HTTP/2; those after `mounted over http1:` over HTTP/1.1 alone. What is about our own server
+/// comes after `alone:`.
 #[macro_export]
 macro_rules! on_every_runtime {
+    (mounted: $($name:ident),+ $(; alone: $($alone:ident),+)? $(,)?) => {
+        $crate::on_every_runtime!(mounted over http1: $($name),+ $(; alone: $($alone),+)?);
+        #[cfg(all(feature = "axum", feature = "http2"))]
+        mod over_http2 {
+            $(#[test] fn $name() {
+                use $crate::support::{run, mounted::OverHttp2};
+                run::<OverHttp2>(super::$name::<OverHttp2>());
+            })+
+        }
+    };
+    (mounted over http1: $($name:ident),+ $(; alone: $($alone:ident),+)? $(,)?) => {
+        $crate::on_every_runtime!($($name),+ $(, $($alone),+)?);
+        #[cfg(feature = "axum")]
+        mod under_axum {
+            $(#[test] fn $name() {
+                use $crate::support::{run, mounted::UnderAxum};
+                run::<UnderAxum>(super::$name::<UnderAxum>());
+            })+
+        }
+    };
     ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {
         #[cfg(feature = "tokio")]
         mod tokio {
@@ -197,6 +239,21 @@ pub async fn bind<R: TestRuntime>() -> Server<R> {
     Server::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
 }
 
+/// Runs a server in the background. Returns where, and what serving will end with.
+fn in_background<R: TestRuntime>(
+    server: Server<R>,
+    service: Service,
+    grace: Duration,
+) -> (SocketAddr, oneshot::Receiver<Result<(), ServeError>>) {
+    let addr = server.local_addr().socket_addr().unwrap_or(NOWHERE);
+    let (end, ended) = oneshot::channel();
+    let serving = server.serve(service).grace_period(grace).into_future();
+    R::default().spawn(async move {
+        let _ = end.send(serving.await);
+    });
+    (addr, ended)
+}
+
 /// A server with one app, on a port of its own. It shuts down when dropped.
 pub struct TestServer {
     pub addr: SocketAddr,
@@ -219,7 +276,9 @@ impl TestServer {
         R: TestRuntime,
         D: Clone + Send + Sync + 'static,
     {
-        Self::start_on(bind::<R>().await, app, grace)
+        let handle = app.handle();
+        let (addr, ended) = R::serve(app.build().unwrap(), grace).await;
+        Self { addr, handle, ended }
     }
 
     /// The same, on a server that the test has prepared.
@@ -229,12 +288,7 @@ impl TestServer {
         D: Clone + Send + Sync + 'static,
     {
         let handle = app.handle();
-        let addr = server.local_addr().socket_addr().unwrap_or(NOWHERE);
-        let (end, ended) = oneshot::channel();
-        let serving = server.serve(app).grace_period(grace).into_future();
-        R::default().spawn(async move {
-            let _ = end.send(serving.await);
-        });
+        let (addr, ended) = in_background(server, app.build().unwrap(), grace);
         Self { addr, handle, ended }
     }
 
@@ -268,9 +322,7 @@ impl TestServer {
 
     /// A byte-level peer after a good handshake.
     pub async fn upgraded<R: TestRuntime>(&self, path: &str) -> Raw {
-        let mut raw = self.raw::<R>().await;
-        raw.upgrade(path).await;
-        raw
+        R::upgraded(self.addr, path).await
     }
 }
 

@@ -13,12 +13,13 @@ use futures::{AsyncRead, AsyncWrite};
 
 /// Both ends of a new connection, the client's first.
 pub fn pipe() -> (End, End) {
-    pipe_of(usize::MAX)
+    pipe_of(usize::MAX, usize::MAX)
 }
 
-/// The same; the server's end takes no more than `capacity` bytes that are not read.
-pub fn pipe_of(capacity: usize) -> (End, End) {
-    let (there, back) = (Direction::of(usize::MAX), Direction::of(capacity));
+/// The same, where the client's end takes no more than `there` bytes that the server has not read,
+/// and the server's end no more than `back` bytes that the client has not.
+pub fn pipe_of(there: usize, back: usize) -> (End, End) {
+    let (there, back) = (Direction::of(there), Direction::of(back));
     let (there, back) = (Arc::new(Mutex::new(there)), Arc::new(Mutex::new(back)));
     let server = End { reads: Arc::clone(&there), writes: Arc::clone(&back) };
     (End { reads: back, writes: there }, server)

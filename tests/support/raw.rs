@@ -28,7 +28,8 @@ impl Raw {
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
-        self.stream.flush().await.unwrap();
+        // The server may have ended the connection already because of what was written.
+        let _ = self.stream.flush().await;
     }
 
     /// As [`send`](Self::send), when the server may be gone already.

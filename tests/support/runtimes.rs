@@ -1,5 +1,40 @@
 //! The runtimes that the tests run on.
 
+/// Makes `$name`, which holds an adapter, a runtime like it.
+macro_rules! delegate_runtime {
+    ($name:ident, $adapter:ty) => {
+        impl axeom_ws::Runtime for $name {
+            type Listener = <$adapter as axeom_ws::Runtime>::Listener;
+
+            async fn bind(&self, addr: std::net::SocketAddr) -> std::io::Result<Self::Listener> {
+                self.0.bind(addr).await
+            }
+
+            fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+                self.0.spawn(task);
+            }
+
+            fn sleep(
+                &self,
+                duration: std::time::Duration,
+            ) -> impl Future<Output = ()> + Send + 'static {
+                self.0.sleep(duration)
+            }
+
+            fn yield_now(&self, cx: &mut std::task::Context<'_>) {
+                self.0.yield_now(cx);
+            }
+
+            fn now(&self) -> std::time::Instant {
+                self.0.now()
+            }
+        }
+    };
+}
+
+#[cfg(feature = "axum")]
+pub(super) use delegate_runtime;
+
 /// The adapter of one runtime, with async-tungstenite's client beside it.
 macro_rules! test_runtime {
     (
@@ -8,13 +43,7 @@ macro_rules! test_runtime {
     ) => {
         #[cfg(feature = $feature)]
         mod $client {
-            use std::{
-                future::Future,
-                io,
-                net::SocketAddr,
-                task::Context,
-                time::{Duration, Instant},
-            };
+            use std::{future::Future, io, net::SocketAddr};
 
             use async_tungstenite::{
                 WebSocketStream,
@@ -23,7 +52,7 @@ macro_rules! test_runtime {
                     handshake::client::{Request, Response},
                 },
             };
-            use axeom_ws::{Accepted, Listener, Runtime, ServeError, Service, TransportStream};
+            use axeom_ws::{Accepted, Listener, ServeError, Service, TransportStream};
             use futures::{AsyncRead, AsyncWrite};
 
             use super::super::pipe::End;
@@ -31,29 +60,7 @@ macro_rules! test_runtime {
             #[derive(Clone, Default)]
             pub struct $name($adapter);
 
-            impl Runtime for $name {
-                type Listener = <$adapter as Runtime>::Listener;
-
-                async fn bind(&self, addr: SocketAddr) -> io::Result<Self::Listener> {
-                    self.0.bind(addr).await
-                }
-
-                fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-                    self.0.spawn(task);
-                }
-
-                fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
-                    self.0.sleep(duration)
-                }
-
-                fn yield_now(&self, cx: &mut Context<'_>) {
-                    self.0.yield_now(cx);
-                }
-
-                fn now(&self) -> Instant {
-                    self.0.now()
-                }
-            }
+            delegate_runtime!($name, $adapter);
 
             impl super::super::TestRuntime for $name {
                 type Connection = $connection;

@@ -41,7 +41,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// The status of the response to send: 101 for an accepted handshake.
+    /// The status of the response to send: 101 for an accepted handshake, or 200 over HTTP/2.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Upgrade(accepted) => accepted.response().status(),
@@ -100,7 +100,8 @@ impl Accepted {
         Self(Box::new(Parts { response, registration, deflate, route, info, start }))
     }
 
-    /// The 101 response (RFC 6455 §4.2.2), with the headers that derives added.
+    /// The 101 response (RFC 6455 §4.2.2), or 200 over HTTP/2 (RFC 8441 §5), with the headers that
+    /// derives added.
     pub fn response(&self) -> &Response<()> {
         &self.0.response
     }

@@ -1,6 +1,6 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 
 use super::{
     layers::FoundIn,
@@ -112,7 +112,13 @@ impl<D> Context<D> {
         request::cookie(cookies.map(HeaderValue::as_bytes), name)
     }
 
-    /// The URI of the request.
+    /// The version of HTTP that the request came over: HTTP/1.1, or HTTP/2 in an app that is mounted
+    /// in another HTTP server.
+    pub fn version(&self) -> Version {
+        self.handshake.request.version()
+    }
+
+    /// The URI of the request. Over HTTP/2 it has a scheme and an authority.
     pub fn uri(&self) -> Uri {
         self.handshake.request.uri().clone()
     }

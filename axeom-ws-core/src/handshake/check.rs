@@ -68,9 +68,40 @@ pub(crate) fn check_host<B>(request: &Request<B>, hosts: &[String]) -> Result<()
     }
 }
 
+/// Says that a request is an extended CONNECT of HTTP/2 whose `:protocol` is `websocket` (RFC 8441
+/// §4). An HTTP server puts it into the extensions of such a request, because the pseudo-header has
+/// no place in a [`Request`].
+///
+/// ```
+/// # use axeom_ws_core as axeom_ws;
+/// use axeom_ws::{
+///     handshake::{ExtendedConnect, OriginPolicy, check_upgrade},
+///     http::{Method, Request, Version},
+/// };
+///
+/// let request = Request::builder()
+///     .method(Method::CONNECT)
+///     .uri("https://example.com/chat")
+///     .version(Version::HTTP_2)
+///     .header("sec-websocket-version", "13")
+///     .extension(ExtendedConnect)
+///     .body(())?;
+/// let upgrade = check_upgrade(&request, &OriginPolicy::default(), None)?;
+/// assert_eq!(upgrade.response(None).status(), 200);
+/// # Ok::<(), axeom_ws::BoxError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[allow(clippy::exhaustive_structs, reason = "it is a mark")]
+pub struct ExtendedConnect;
+
+fn is_extended_connect<B>(request: &Request<B>) -> bool {
+    request.method() == Method::CONNECT && request.extensions().get::<ExtendedConnect>().is_some()
+}
+
 /// Whether a request asks for an upgrade to WebSocket, even if the rest of it is wrong.
 pub fn is_upgrade<B>(request: &Request<B>) -> bool {
     lists::has_token(request.headers(), &header::UPGRADE, "websocket")
+        || is_extended_connect(request)
 }
 
 /// Checks that no body is announced, because it would be parsed as frames.
@@ -87,7 +118,8 @@ pub(crate) fn check_no_body(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Checks a request to a WebSocket route (RFC 6455 §4.2.1): its method, upgrade, version, key,
-/// body and origin, in this order.
+/// body and origin, in this order. An [`ExtendedConnect`] has another method, and neither upgrade
+/// nor key (RFC 8441 §5).
 ///
 /// `scheme` is that by which pages reach the server, `http` or `https`. If it is known, pages of
 /// the other scheme are not of the same host.
@@ -100,29 +132,37 @@ pub fn check_upgrade<B>(
     scheme: Option<&Scheme>,
 ) -> Result<Upgrade, Refusal> {
     let headers = request.headers();
-    if request.method() != Method::GET {
-        return Err(Refusal::MethodNotAllowed);
-    }
-    if request.version() != Version::HTTP_11
-        || !is_upgrade(request)
-        || !lists::has_token(headers, &header::CONNECTION, "upgrade")
-    {
-        return Err(Refusal::UpgradeRequired);
+    let is_extended = is_extended_connect(request);
+    if !is_extended {
+        if request.method() != Method::GET {
+            return Err(Refusal::MethodNotAllowed);
+        }
+        if request.version() != Version::HTTP_11
+            || !is_upgrade(request)
+            || !lists::has_token(headers, &header::CONNECTION, "upgrade")
+        {
+            return Err(Refusal::UpgradeRequired);
+        }
     }
     let repeated = Refusal::Repeated { header: "Sec-WebSocket-Version" };
     let version = single(headers, &header::SEC_WEBSOCKET_VERSION, repeated)?;
     if version.is_none_or(|version| version != "13") {
         return Err(Refusal::UnsupportedVersion);
     }
-    let key = single(headers, &header::SEC_WEBSOCKET_KEY, Refusal::BadKey)?
-        .filter(|key| is_key(key.as_bytes()))
-        .ok_or(Refusal::BadKey)?;
+    let accept = if is_extended {
+        None
+    } else {
+        let key = single(headers, &header::SEC_WEBSOCKET_KEY, Refusal::BadKey)?
+            .filter(|key| is_key(key.as_bytes()))
+            .ok_or(Refusal::BadKey)?;
+        Some(derive_accept_key(key.as_bytes()))
+    };
     check_no_body(headers)?;
     let repeated = Refusal::Repeated { header: "Origin" };
     let origin = single(headers, &header::ORIGIN, repeated)?.map(HeaderValue::as_bytes);
     match origin.filter(|origin| !origins.allows(origin, host(request), scheme)) {
         Some(origin) => Err(Refusal::ForeignOrigin { origin: shown(origin) }),
-        None => Ok(Upgrade { accept: derive_accept_key(key.as_bytes()) }),
+        None => Ok(Upgrade { accept }),
     }
 }
 
@@ -147,22 +187,26 @@ pub fn offered_extensions<B>(request: &Request<B>) -> Result<Vec<ExtensionOffer>
 /// example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
-    accept: String,
+    /// An extended CONNECT has no key to derive it from.
+    accept: Option<String>,
 }
 
 impl Upgrade {
-    /// The 101 response (RFC 6455 §4.2.2), with the subprotocol that was chosen, if any.
+    /// The 101 response (RFC 6455 §4.2.2), or 200 to an [`ExtendedConnect`] (RFC 8441 §5), with the
+    /// subprotocol that was chosen, if any.
     pub fn response(&self, protocol: Option<&HeaderValue>) -> Response<()> {
         let mut response = Response::new(());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let headers = response.headers_mut();
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        if let Ok(accept) = HeaderValue::from_str(&self.accept) {
-            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(accept) = &self.accept {
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            let headers = response.headers_mut();
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            if let Ok(accept) = HeaderValue::from_str(accept) {
+                headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+            }
         }
         if let Some(protocol) = protocol {
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol.clone());
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol.clone());
         }
         response
     }

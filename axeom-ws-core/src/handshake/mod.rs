@@ -47,7 +47,8 @@ pub use crate::origin::OriginPolicy;
 
 pub use self::{
     check::{
-        Upgrade, check_head, check_upgrade, is_upgrade, offered_extensions, offered_protocols,
+        ExtendedConnect, Upgrade, check_head, check_upgrade, is_upgrade, offered_extensions,
+        offered_protocols,
     },
     client::{BadResponse, check_response},
     deflate::{agreed_deflate, offer_deflate},

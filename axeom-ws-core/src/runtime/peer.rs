@@ -22,6 +22,8 @@ pub enum Peer {
     Unix,
     /// A stream in memory.
     Memory,
+    /// The program did not say.
+    Unknown,
 }
 
 impl Peer {
@@ -34,7 +36,7 @@ impl Peer {
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(addr) => Some(*addr),
-            Self::Unix | Self::Memory => None,
+            Self::Unix | Self::Memory | Self::Unknown => None,
         }
     }
 }
@@ -45,13 +47,14 @@ impl From<SocketAddr> for Peer {
     }
 }
 
-/// Writes the address and port, `unix` or `memory`.
+/// Writes the address and port, `unix`, `memory` or `unknown`.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(addr) => fmt::Display::fmt(addr, f),
             Self::Unix => f.write_str("unix"),
             Self::Memory => f.write_str("memory"),
+            Self::Unknown => f.write_str("unknown"),
         }
     }
 }

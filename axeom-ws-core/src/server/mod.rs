@@ -1,10 +1,13 @@
 //! The server: its accept loop, opening connections, their tasks, and the shutdown.
 
 mod entrance;
+#[cfg(feature = "hyper")]
+mod http_service;
 #[cfg(all(test, loom))]
 mod loom_model;
 mod open;
 mod respond;
+mod set;
 mod tasks;
 
 use std::{
@@ -19,6 +22,9 @@ use std::{
 
 use futures::future::{BoxFuture, select};
 
+#[cfg(feature = "hyper")]
+pub use self::http_service::{HttpService, HyperRuntime, Or};
+pub use self::set::ConnectionSet;
 use self::{
     entrance::{Entrance, accept_at},
     tasks::Tasks,
@@ -262,8 +268,7 @@ impl<R: Runtime> Serve<R> {
         }
         let Server { runtime, first, others } = server;
         let entrances = std::iter::once(first).chain(others);
-        let clock = Clock::new(runtime.clone());
-        let timers = Arc::new(Timers::new(clock.clone()));
+        let timers = Arc::new(Timers::new(Clock::new(runtime.clone())));
         let tasks = Arc::new(Tasks::new(Arc::clone(&timers)));
         let _abort_on_drop = AbortAll(Arc::clone(&tasks));
 
@@ -274,18 +279,25 @@ impl<R: Runtime> Serve<R> {
                 let stopping = pin!(service.connections().stopping());
                 select(accepting, select(signal, stopping)).await;
             }
-            tracing::info!(connections = service.connections().count(), "shutting down");
-            service.connections().shut_down();
-            if within(&clock, grace_period, tasks.finished()).await.is_some() {
-                return;
-            }
-            tracing::warn!(connections = service.connections().count(), "grace period is over");
-            service.connections().cut_all();
-            within(&clock, LAST_HANDLERS, tasks.finished()).await;
+            shut_down(&service, &tasks, grace_period).await;
         };
         select(pin!(serving), pin!(timers.keep())).await;
         Ok(())
     }
+}
+
+/// Closes all connections of an app with 1001, and waits for these tasks. Cuts the connections that
+/// are left when the grace period is over.
+async fn shut_down(service: &Service, tasks: &Tasks, grace_period: Duration) {
+    let (clock, connections) = (tasks.timers().clock(), service.connections());
+    tracing::info!(connections = connections.count(), "shutting down");
+    connections.shut_down();
+    if within(clock, grace_period, tasks.finished()).await.is_some() {
+        return;
+    }
+    tracing::warn!(connections = connections.count(), "grace period is over");
+    connections.cut_all();
+    within(clock, LAST_HANDLERS, tasks.finished()).await;
 }
 
 /// How long handlers may take to return once their connections were cut.

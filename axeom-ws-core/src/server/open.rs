@@ -8,13 +8,15 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
+use bytes::Bytes;
 use futures::{
     FutureExt,
     future::{Abortable, BoxFuture, Either, select},
 };
-use http::{Method, header};
+use http::{Method, Request, header};
 
 use super::{
     entrance::Acceptors,
@@ -22,7 +24,7 @@ use super::{
     tasks::{OpeningTask, Tasks},
 };
 use crate::{
-    app::{Answer, Service},
+    app::{Accepted, Answer, Service},
     connection::Input,
     contained::{caught, contain},
     handshake::{Head, HeadReader, Refusal, encode_head},
@@ -107,6 +109,28 @@ impl ServeTransport {
         let opening = open(service, clock, incoming, admission, acceptors, Some(task));
         let opening = Abortable::new(opening, abort).map(|opened| opened.ok().flatten());
         Some(Self(Stage::Opening(Box::pin(opening))))
+    }
+
+    /// Runs a connection that another HTTP server has accepted, once it has the transport. It ends
+    /// when `tasks` do.
+    pub(super) fn upgraded<T>(
+        accepted: Accepted,
+        transport: T,
+        limit: Duration,
+        tasks: &Arc<Tasks>,
+    ) -> Self
+    where
+        T: Future<Output = Option<(BoxTransport, Bytes)>> + Send + 'static,
+    {
+        let (task, abort) = tasks.enter();
+        let opening = async move {
+            let transport = within(task.timers().clock(), limit, transport).await;
+            let (transport, read_ahead) = transport.flatten()?;
+            let timer = task.opened(accepted.member());
+            Some(accepted.start(timer, transport, Input::new(&read_ahead)))
+        };
+        let opening = Abortable::new(opening, abort).map(|opened| opened.ok().flatten());
+        Self(Stage::Opening(Box::pin(opening)))
     }
 
     fn enter(&mut self, stage: Stage) {
@@ -261,6 +285,20 @@ async fn open(
             Box::pin(sending).await;
             None
         }
+    }
+}
+
+/// Answers a request that another HTTP server has parsed, within the handshake timeout.
+pub(super) async fn respond_in_time(
+    service: &Service,
+    clock: &Clock,
+    request: Request<()>,
+    peer: Peer,
+) -> Answer {
+    let answering = service.respond(request, peer);
+    match within(clock, service.handshake_timeout(), answering).await {
+        Some(answer) => answer,
+        None => refused(Refusal::Undecided, peer),
     }
 }
 

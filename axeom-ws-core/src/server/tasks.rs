@@ -35,6 +35,15 @@ impl Tasks {
         Self { timers, opening: Mutex::default(), one_left: Event::new() }
     }
 
+    pub(super) fn timers(&self) -> &Arc<Timers<Member>> {
+        &self.timers
+    }
+
+    /// A task enters the timers before it leaves `opening`, so it is always in one of them.
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.opening).handles.is_empty() && self.timers.is_empty()
+    }
+
     /// Registers a task that opens a connection.
     pub(super) fn enter(self: &Arc<Self>) -> (OpeningTask, AbortRegistration) {
         let (handle, registration) = AbortHandle::new_pair();
@@ -62,8 +71,7 @@ impl Tasks {
     pub(super) async fn finished(&self) {
         loop {
             let (opened, ended) = (self.one_left.listen(), self.timers.one_ended());
-            // A task enters the timers before it leaves `opening`, so it is always in one of them.
-            if lock(&self.opening).handles.is_empty() && self.timers.is_empty() {
+            if self.is_empty() {
                 return;
             }
             select(opened, ended).await;
