@@ -1,12 +1,13 @@
 //! Where a server accepts connections: a listener, and the acceptors behind it.
 
-use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use futures::future::{BoxFuture, Either, join_all, select};
 
 use super::{open::ServeTransport, tasks::Tasks};
 use crate::{
     app::Service,
+    contained::Contained,
     runtime::{AnyAcceptor, Clock, Incoming, Listener, LocalAddr, Peer, Runtime, within},
 };
 
@@ -41,18 +42,19 @@ impl Acceptors {
         mut incoming: Incoming,
     ) -> Option<Incoming> {
         let mut peer = incoming.peer();
-        let accepting = async {
-            for acceptor in self.iter() {
-                incoming = acceptor.accept_boxed(incoming).await?;
-                peer = incoming.peer();
+        let accepted = {
+            let accepting = pin!(within(clock, limit, async {
+                for acceptor in self.iter() {
+                    incoming = acceptor.accept_boxed(incoming).await?;
+                    peer = incoming.peer();
+                }
+                Ok::<_, io::Error>(incoming)
+            }));
+            let stopping = pin!(service.connections().stopping());
+            match select(accepting, stopping).await {
+                Either::Left((accepted, _)) => accepted,
+                Either::Right(_) => return None,
             }
-            Ok::<_, io::Error>(incoming)
-        };
-        let accepting = Box::pin(within(clock, limit, accepting));
-        let stopping = Box::pin(service.connections().stopping());
-        let accepted = match select(accepting, stopping).await {
-            Either::Left((accepted, _)) => accepted,
-            Either::Right(_) => return None,
         };
         match accepted {
             Some(Ok(incoming)) => return Some(incoming),
@@ -75,7 +77,8 @@ pub(super) struct Entrance<R> {
 impl<R: Runtime> Entrance<R> {
     pub(super) fn new(listener: impl Listener) -> io::Result<Self> {
         let local_addr = listener.local_addr()?;
-        Ok(Self { listener: Box::new(listener), local_addr, acceptors: Vec::new() })
+        let listener = Box::new(Contained::new(listener));
+        Ok(Self { listener, local_addr, acceptors: Vec::new() })
     }
 
     pub(super) fn local_addr(&self) -> &LocalAddr {
@@ -114,7 +117,7 @@ trait AnyListener<R>: Send {
     ) -> BoxFuture<'static, ()>;
 }
 
-impl<R: Runtime, L: Listener> AnyListener<R> for L {
+impl<R: Runtime, L: Listener> AnyListener<R> for Contained<L> {
     fn accept_all(
         self: Box<Self>,
         runtime: R,
@@ -122,12 +125,12 @@ impl<R: Runtime, L: Listener> AnyListener<R> for L {
         acceptors: Acceptors,
         tasks: Arc<Tasks>,
     ) -> BoxFuture<'static, ()> {
-        Box::pin(async move { accept(*self, &runtime, &service, &acceptors, &tasks).await })
+        Box::pin(async move { accept(&**self, &runtime, &service, &acceptors, &tasks).await })
     }
 }
 
 async fn accept<R: Runtime>(
-    listener: impl Listener,
+    listener: &impl Listener,
     runtime: &R,
     service: &Service,
     acceptors: &Acceptors,

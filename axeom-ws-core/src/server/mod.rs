@@ -33,6 +33,7 @@ use self::{
 use crate::tls::Tls;
 use crate::{
     app::{IntoService, Service},
+    contained::Contained,
     error::ServeError,
     runtime::{Acceptor, Clock, Listener, LocalAddr, Runtime, Timers, addresses, within},
 };
@@ -162,7 +163,7 @@ impl<R: Runtime> Server<R> {
     /// that were added before. If this server was joined with others by [`and`](Self::and), it is
     /// for all of their listeners.
     pub fn acceptor(mut self, acceptor: impl Acceptor) -> Self {
-        let acceptor = Arc::new(acceptor);
+        let acceptor = Arc::new(Contained::new(acceptor));
         for entrance in std::iter::once(&mut self.first).chain(&mut self.others) {
             entrance.push(Arc::clone(&acceptor) as _);
         }
