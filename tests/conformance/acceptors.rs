@@ -212,8 +212,10 @@ async fn a_stalled_acceptor_ends_with_its_server<R: TestRuntime>() {
         tell(());
         pending()
     };
-    let app = App::new().ws("/", |route| route);
-    let mut server = TestServer::start_on(bind::<R>().await.acceptor(stalls), app, GRACE);
+    // Nothing else is to end it while the test is watched.
+    let long = Duration::from_secs(600);
+    let app = App::new().handshake_timeout(long).ws("/", |route| route);
+    let mut server = TestServer::start_on(bind::<R>().await.acceptor(stalls), app, long);
     let mut raw = server.raw::<R>().await;
     events.next().await;
     server.handle.shutdown();

@@ -114,7 +114,8 @@ async fn a_proxy_may_connect_for_itself<R: TestRuntime>() {
 async fn who_is_not_trusted_is_cut<R: TestRuntime>() {
     let elsewhere = ProxyProtocol::trusting([IpAddr::from([192, 0, 2, 1])]);
     let server = TestServer::start_on(bind::<R>().await.acceptor(elsewhere), app(), GRACE);
-    for bytes in [LINE.to_owned(), Request::get("/").text()] {
+    let request = Request::get("/").text();
+    for bytes in [format!("{LINE}{request}"), request] {
         let mut raw = server.raw::<R>().await;
         raw.try_send(bytes).await;
         assert_eq!(raw.read_to_end().await, b"");
