@@ -13,10 +13,10 @@ pub use axeom_ws_core::{
     Accepted, Acceptor, Answer, App, AppError, AppHandle, BoxError, Bytes, BytesMut, CloseCode,
     CloseFrame, CloseWhole, Closed, Compression, ConnectionError, ConnectionId, ConnectionSet,
     Context, DeflateParams, EndSending, Event, Group, Handler, HandlerResult, Incoming,
-    IntoService, InvalidOption, Io, Listener, LocalAddr, Message, Options, Peer, Rejection, Route,
-    Runtime, SendMessage, SendStatus, Serve, ServeError, Server, Service, Socket, TcpOptions,
-    Transport, TransportStream, TrySendError, Utf8Bytes, Ws, bytes, context, futures, handshake,
-    http, protocol, route, start_workers,
+    IntoService, InvalidNetwork, InvalidOption, Io, Listener, LocalAddr, Message, Networks,
+    Options, Peer, Rejection, Route, Runtime, SendMessage, SendStatus, Serve, ServeError, Server,
+    Service, Socket, TcpOptions, Transport, TransportStream, TrySendError, Utf8Bytes, Ws, bytes,
+    context, futures, handshake, http, protocol, route, start_workers,
 };
 #[cfg(feature = "rustls")]
 pub use axeom_ws_core::{ClientCertificates, Tls, TlsError, rustls};
@@ -27,7 +27,7 @@ pub use axeom_ws_core::{JsonError, SendJsonError};
 #[cfg(unix)]
 pub use axeom_ws_core::{PeerCredentials, SocketFile, bind_unix};
 #[cfg(feature = "proxy-protocol")]
-pub use axeom_ws_core::{ProxyProtocol, ProxyProtocolError, ipnet};
+pub use axeom_ws_core::{ProxyProtocol, ProxyProtocolError};
 
 #[cfg(feature = "async-std")]
 #[doc(inline)]

@@ -23,6 +23,7 @@ mod link;
 #[cfg(all(test, loom))]
 mod loom_support;
 mod message;
+mod networks;
 mod options;
 mod origin;
 pub mod protocol;
@@ -69,6 +70,7 @@ pub use crate::{
     hub::AppHandle,
     link::ConnectionId,
     message::{Message, SendMessage},
+    networks::{InvalidNetwork, Networks},
     options::{InvalidOption, Options},
     runtime::{
         Acceptor, CloseWhole, EndSending, Incoming, Io, Listener, LocalAddr, Peer, Runtime,
@@ -79,8 +81,6 @@ pub use crate::{
 };
 #[cfg(feature = "rustls")]
 pub use futures_rustls::rustls;
-#[cfg(feature = "proxy-protocol")]
-pub use ipnet;
 
 /// The type parameters of a [`Route`] and the bounds on them. Programs seldom name them.
 pub mod route {

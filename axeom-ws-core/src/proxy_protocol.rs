@@ -14,12 +14,12 @@
 use std::{io, net::SocketAddr};
 
 use futures::{AsyncRead, AsyncReadExt};
-use ipnet::IpNet;
 use ppp::{v1, v2};
 use thiserror::Error;
 
 use crate::{
     error::BoxError,
+    networks::Networks,
     runtime::{Acceptor, Incoming, Peer},
 };
 
@@ -36,19 +36,18 @@ use crate::{
 ///
 /// ```no_run
 /// # use axeom_ws_core as axeom_ws;
-/// use axeom_ws::{App, BoxError, ProxyProtocol, Runtime, Server, ipnet::IpNet};
+/// use axeom_ws::{App, BoxError, Networks, ProxyProtocol, Runtime, Server};
 ///
 /// # async fn example<R: Runtime + Default>(app: App) -> Result<(), BoxError> {
-/// let proxies: [IpNet; 2] = ["10.0.0.0/8".parse()?, "fd00::/8".parse()?];
+/// let proxies = ProxyProtocol::trusting(Networks::new(["10.0.0.0/8", "fd00::/8"])?);
 /// let server = Server::<R>::bind("0.0.0.0:3000").await?;
-/// server.acceptor(ProxyProtocol::trusting(proxies)).serve(app).await?;
+/// server.acceptor(proxies).serve(app).await?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
 pub struct ProxyProtocol {
-    trusted: Vec<IpNet>,
-    trusts_unix: bool,
+    trusted: Networks,
 }
 
 /// Why [`ProxyProtocol`] did not accept a connection. It is inside of the `io::Error`.
@@ -57,17 +56,18 @@ pub struct ProxyProtocol {
 /// # use axeom_ws_core as axeom_ws;
 /// # futures::executor::block_on(async {
 /// use axeom_ws::{
-///     Acceptor, Incoming, Io, ProxyProtocol, ProxyProtocolError, futures::io::Cursor,
+///     Acceptor, Incoming, Io, Networks, ProxyProtocol, ProxyProtocolError, futures::io::Cursor,
 /// };
 ///
 /// let stranger = std::net::SocketAddr::from(([192, 0, 2, 9], 4711));
 /// let incoming = Incoming::new(Io::new(Cursor::new(vec![0; 64])), stranger);
-/// let acceptor = ProxyProtocol::trusting([std::net::IpAddr::from([10, 0, 0, 1])]);
+/// let acceptor = ProxyProtocol::trusting(Networks::new(["10.0.0.1"])?);
 /// let error = acceptor.accept(incoming).await.unwrap_err();
 /// let inside = error.get_ref().and_then(|inside| inside.downcast_ref());
 /// assert!(matches!(inside, Some(ProxyProtocolError::Stranger { .. })));
 /// assert_eq!(error.to_string(), "192.0.2.9:4711 is not a proxy that is trusted");
-/// # });
+/// # Ok::<(), axeom_ws::BoxError>(())
+/// # }).unwrap();
 /// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -89,34 +89,17 @@ pub enum ProxyProtocolError {
 }
 
 impl ProxyProtocol {
-    /// Trusts proxies with these addresses, or in these networks.
-    pub fn trusting<N: Into<IpNet>>(proxies: impl IntoIterator<Item = N>) -> Self {
-        Self { trusted: proxies.into_iter().map(Into::into).collect(), trusts_unix: false }
-    }
-
-    /// Trusts whoever connects to a Unix domain socket, too: a proxy on the same machine. Default:
-    /// not.
-    pub fn trust_unix(mut self) -> Self {
-        self.trusts_unix = true;
-        self
-    }
-
-    fn trusts(&self, peer: Peer) -> bool {
-        match peer {
-            Peer::Ip(addr) => {
-                let ip = addr.ip().to_canonical();
-                self.trusted.iter().any(|network| network.contains(&ip))
-            }
-            Peer::Unix => self.trusts_unix,
-            _ => false,
-        }
+    /// Trusts the proxies of these networks. A Unix socket is trusted like them, because what can be
+    /// reached through it is for the program and the system to decide.
+    pub fn trusting(proxies: Networks) -> Self {
+        Self { trusted: proxies }
     }
 }
 
 impl Acceptor for ProxyProtocol {
     async fn accept(&self, mut incoming: Incoming) -> io::Result<Incoming> {
         let peer = incoming.peer();
-        if !self.trusts(peer) {
+        if !peer.is_trusted(&self.trusted) {
             let stranger = ProxyProtocolError::Stranger { peer };
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, stranger));
         }
@@ -132,7 +115,7 @@ impl Acceptor for ProxyProtocol {
     }
 
     fn is_proxy(&self, peer: Peer) -> bool {
-        self.trusts(peer)
+        peer.is_trusted(&self.trusted)
     }
 }
 

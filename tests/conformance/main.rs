@@ -29,6 +29,7 @@ mod listeners;
 mod messages;
 mod opening;
 mod pace;
+mod proxies;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;
 mod raw_frames;

@@ -1,28 +1,25 @@
 use std::{fmt, future::Future, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header, uri::Scheme};
+use http::{HeaderMap, Method, Request, Response, header, uri::Scheme};
 
 use super::{
     App,
-    accepted::{Accepted, Answer, StartConnection},
-    context::{Context, Handshake},
-    derive::BuildContext,
-    rejection::Rejection,
+    accepted::{Accepted, Answer},
+    context::Handshake,
+    prepare::{Prepared, RouteEndpoint},
     request::RequestInfo,
-    route::{Endpoint, Subprotocols},
     router::{NotFound, Router},
-    ws::Ws,
 };
 use crate::{
     authority::Authority,
     contained::{Contained, caught},
     error::AppError,
-    handshake::{self, HeadLimits, Refusal, Upgrade, is_token_byte},
+    handshake::{self, Forwarded, ForwardingHeaders, HeadLimits, Refusal, Upgrade, is_token_byte},
     hub::{AppHandle, Capacity, Connections, Place},
     link::Link,
+    networks::Networks,
     options::{Options, Settings},
     protocol::Role,
     runtime::Peer,
@@ -104,6 +101,8 @@ pub(super) struct AdmissionLimits {
     pub(super) hosts: Option<Vec<String>>,
     /// The scheme by which pages reach the app, if it is known.
     pub(super) scheme: Option<Scheme>,
+    /// The proxies that are believed, and in which headers.
+    pub(super) proxies: Option<(ForwardingHeaders, Networks)>,
     pub(super) head: HeadLimits,
     pub(super) handshake_timeout: Duration,
     pub(super) capacity: Capacity,
@@ -114,6 +113,7 @@ impl Default for AdmissionLimits {
         Self {
             hosts: None,
             scheme: None,
+            proxies: None,
             head: HeadLimits::default(),
             handshake_timeout: Duration::from_secs(10),
             capacity: Capacity::default(),
@@ -201,7 +201,7 @@ impl Service {
         let peer = peer.into();
         // The checks that need no await come first, to keep the future small: every connection
         // that opens holds it.
-        let checked = self.check(request.map(drop), peer, None);
+        let (peer, checked) = self.check(request.map(drop), peer, None);
         async move { self.answer(checked, peer, &mut None).await }
     }
 
@@ -214,7 +214,7 @@ impl Service {
         scheme: Option<&Scheme>,
         place: &'a mut Option<Place>,
     ) -> impl Future<Output = Answer> + Send + use<'a> {
-        let checked = self.check(request, peer, scheme);
+        let (peer, checked) = self.check(request, peer, scheme);
         async move { self.answer(checked, peer, place).await }
     }
 
@@ -223,7 +223,7 @@ impl Service {
     async fn answer(&self, checked: Checked<'_>, peer: Peer, place: &mut Option<Place>) -> Answer {
         match checked {
             Checked::Handshake { route, upgrade, handshake } => {
-                let accepted = match place.take().map_or_else(|| self.enter(peer.ip()), Ok) {
+                let accepted = match self.enter_or_move(place.take(), peer) {
                     Ok(place) => self.accept(route, upgrade, &handshake, place).await,
                     Err(refusal) => Err(refusal.into_response()),
                 };
@@ -250,6 +250,19 @@ impl Service {
         Place::take(&self.0.connections, ip, self.0.limits.capacity)
     }
 
+    /// Counts the place of a connection under the client's address. A proxy has a place before it
+    /// says who its client is.
+    fn enter_or_move(&self, place: Option<Place>, client: Peer) -> Result<Place, Refusal> {
+        let Some(mut place) = place else { return self.enter(client.ip()) };
+        place.belongs_to(client.ip(), self.0.limits.capacity)?;
+        Ok(place)
+    }
+
+    /// Whether a peer is a proxy that says who its client is.
+    pub(crate) fn trusts(&self, peer: Peer) -> bool {
+        self.0.limits.proxies.as_ref().is_some_and(|(_, networks)| peer.is_trusted(networks))
+    }
+
     pub(crate) fn capacity(&self) -> Capacity {
         self.0.limits.capacity
     }
@@ -262,23 +275,59 @@ impl Service {
         self.0.limits.handshake_timeout
     }
 
-    /// Checks a request as far as that needs no user code.
-    fn check(&self, mut request: Request<()>, peer: Peer, scheme: Option<&Scheme>) -> Checked<'_> {
-        let refused = |request: Request<()>, refusal| {
-            Checked::Refused(request.uri().path().to_owned(), refusal)
+    /// Checks a request as far as that needs no user code. Returns the client, too.
+    fn check(
+        &self,
+        mut request: Request<()>,
+        peer: Peer,
+        scheme: Option<&Scheme>,
+    ) -> (Peer, Checked<'_>) {
+        let checked =
+            handshake::check_head(&request).and_then(|()| self.find_client(&mut request, peer));
+        match checked {
+            Ok(forwarded) => {
+                let client = match forwarded.addr {
+                    None => peer,
+                    Some(addr) => addr.map_or(Peer::Unknown, Peer::Ip),
+                };
+                let scheme = forwarded.scheme.as_ref().or(scheme);
+                (client, self.check_client(request, client, scheme))
+            }
+            Err(refusal) => (peer, Checked::refused(&request, refusal)),
+        }
+    }
+
+    /// Reads what a trusted proxy says of the client.
+    fn find_client(&self, request: &mut Request<()>, peer: Peer) -> Result<Forwarded, Refusal> {
+        let Some((headers, networks)) = &self.0.limits.proxies else {
+            return Ok(Forwarded::default());
         };
+        if !peer.is_trusted(networks) {
+            return Ok(Forwarded::default());
+        }
+        let mut forwarded = headers.read(request.headers(), networks)?;
+        if let Some(host) = forwarded.host.take() {
+            handshake::set_host(request, host);
+        }
+        Ok(forwarded)
+    }
+
+    fn check_client(
+        &self,
+        mut request: Request<()>,
+        peer: Peer,
+        scheme: Option<&Scheme>,
+    ) -> Checked<'_> {
         let limits = &self.0.limits;
         let host_is_one_of = |hosts| handshake::check_host(&request, hosts);
-        let checked = handshake::check_head(&request)
-            .and_then(|()| limits.hosts.as_deref().map_or(Ok(()), host_is_one_of));
-        if let Err(refusal) = checked {
-            return refused(request, refusal);
+        if let Err(refusal) = limits.hosts.as_deref().map_or(Ok(()), host_is_one_of) {
+            return Checked::refused(&request, refusal);
         }
         handshake::settle_host(&mut request);
         let (route, params) = match self.0.router.find(request.uri().path()) {
             Ok(found) => found,
             Err(NotFound::NoRoute) => return Checked::NoRoute(Box::new(request)),
-            Err(NotFound::NotText) => return refused(request, Refusal::PathNotText),
+            Err(NotFound::NotText) => return Checked::refused(&request, Refusal::PathNotText),
         };
         let scheme = scheme.or(limits.scheme.as_ref());
         match handshake::check_upgrade(&request, &route.settings.origins, scheme) {
@@ -286,7 +335,7 @@ impl Service {
                 let handshake = Arc::new(Handshake::new(request, params, peer));
                 Checked::Handshake { route, upgrade, handshake }
             }
-            Err(refusal) => refused(request, refusal),
+            Err(refusal) => Checked::refused(&request, refusal),
         }
     }
 
@@ -390,88 +439,8 @@ enum Checked<'a> {
     Refused(String, Refusal),
 }
 
-/// What a route contributes to an accepted handshake.
-pub(super) struct Prepared {
-    protocol: Option<HeaderValue>,
-    start: StartConnection,
-}
-
-pub(super) enum TurnedDown {
-    Rejected(Rejection),
-    Refused(Refusal),
-}
-
-impl TurnedDown {
-    fn into_response(self, handshake: &Handshake) -> Response<Bytes> {
-        match self {
-            Self::Refused(refusal) => refusal.into_response(),
-            Self::Rejected(rejection) => {
-                if let Some(error) = rejection.source() {
-                    let path = handshake.request.uri().path();
-                    tracing::error!(error, path, "a derive or guard failed");
-                }
-                rejection.into_response()
-            }
-        }
-    }
-}
-
-/// A route's context and endpoint, with their types erased.
-#[async_trait]
-pub(super) trait RouteEndpoint: Send + Sync {
-    /// Runs the derives and guards, and chooses a subprotocol.
-    async fn prepare(&self, handshake: &Arc<Handshake>) -> Result<Prepared, TurnedDown>;
-}
-
-pub(super) struct ContextAndEndpoint<D, E> {
-    context: Arc<dyn BuildContext<D>>,
-    protocols: Subprotocols<D>,
-    endpoint: Arc<E>,
-}
-
-impl<D, E> ContextAndEndpoint<D, E> {
-    pub(super) fn new(
-        context: Arc<dyn BuildContext<D>>,
-        protocols: Subprotocols<D>,
-        endpoint: E,
-    ) -> Self {
-        Self { context, protocols, endpoint: Arc::new(endpoint) }
-    }
-}
-
-#[async_trait]
-impl<D, E> RouteEndpoint for ContextAndEndpoint<D, E>
-where
-    D: Clone + Send + Sync + 'static,
-    E: Endpoint<D>,
-{
-    async fn prepare(&self, handshake: &Arc<Handshake>) -> Result<Prepared, TurnedDown> {
-        match self.context.build(handshake).await {
-            Ok(data) => self.finish(handshake, data),
-            Err(rejection) => Err(TurnedDown::Rejected(rejection)),
-        }
-    }
-}
-
-impl<D, E> ContextAndEndpoint<D, E>
-where
-    D: Clone + Send + Sync + 'static,
-    E: Endpoint<D>,
-{
-    /// Chooses a subprotocol, and prepares the start of the connection.
-    fn finish(&self, handshake: &Arc<Handshake>, data: D) -> Result<Prepared, TurnedDown> {
-        let offered =
-            handshake::offered_protocols(&handshake.request).map_err(TurnedDown::Refused)?;
-        let context = Context::new(Arc::clone(handshake), data.clone());
-        let chosen = self.protocols.choose(&context, &offered);
-        let chosen = chosen.map_err(|()| TurnedDown::Refused(Refusal::ProtocolRequired))?;
-        // Offered subprotocols are tokens, so this conversion does not fail.
-        let protocol = chosen.and_then(|chosen| HeaderValue::try_from(chosen).ok());
-        let endpoint = Arc::clone(&self.endpoint);
-        let start: StartConnection = Box::new(move |connection, info| {
-            let member = Arc::clone(connection.driver.member());
-            endpoint.run(connection, Ws::new(member, info, data))
-        });
-        Ok(Prepared { protocol, start })
+impl Checked<'_> {
+    fn refused(request: &Request<()>, refusal: Refusal) -> Self {
+        Self::Refused(request.uri().path().to_owned(), refusal)
     }
 }

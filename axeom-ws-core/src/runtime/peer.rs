@@ -3,6 +3,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use crate::networks::Networks;
+
 /// The other end of a connection, as far as the transport knows it.
 ///
 /// ```
@@ -37,6 +39,17 @@ impl Peer {
         match self {
             Self::Ip(addr) => Some(*addr),
             Self::Unix | Self::Memory | Self::Unknown => None,
+        }
+    }
+}
+
+impl Peer {
+    /// Whether this is one of the proxies that are trusted. Those on a Unix socket are, because what
+    /// can be reached through it is for the program and the system to decide.
+    pub(crate) fn is_trusted(&self, proxies: &Networks) -> bool {
+        match self {
+            Self::Unix => true,
+            other => other.ip().is_some_and(|ip| proxies.contains(ip)),
         }
     }
 }

@@ -84,7 +84,8 @@ impl ServeTransport {
     /// Serves a connection without a server.
     fn alone(service: Service, clock: Clock, incoming: Incoming) -> Self {
         let peer = incoming.peer();
-        let Some(admission) = admit(&service, peer, peer.ip()) else {
+        let ip = peer.ip().filter(|_| !service.trusts(peer));
+        let Some(admission) = admit(&service, peer, ip) else {
             contain(|| drop(incoming));
             return Self(Stage::Over);
         };
@@ -101,7 +102,7 @@ impl ServeTransport {
         tasks: &Arc<Tasks>,
     ) -> Option<Self> {
         let peer = incoming.peer();
-        let ip = peer.ip().filter(|_| !acceptors.is_proxy(peer));
+        let ip = peer.ip().filter(|_| !acceptors.is_proxy(peer) && !service.trusts(peer));
         let admission = admit(service, peer, ip)?;
         let (task, abort) = tasks.enter();
         let clock = task.timers().clock().clone();
@@ -197,7 +198,8 @@ fn admit(service: &Service, peer: Peer, ip: Option<IpAddr>) -> Option<Admission>
 /// Counts a connection under the address of the client that its acceptors have found.
 fn admit_client(service: &Service, admission: Admission, client: Peer) -> Option<Admission> {
     let Ok(mut place) = admission else { return Some(admission) };
-    match place.belongs_to(client.ip(), service.capacity()) {
+    let ip = client.ip().filter(|_| !service.trusts(client));
+    match place.belongs_to(ip, service.capacity()) {
         Ok(()) => Some(Ok(place)),
         Err(refusal) => turn_away(service, client, refusal),
     }
