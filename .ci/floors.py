@@ -20,7 +20,7 @@ FLOORS = [
     "app",
     "connection",
     "hub",
-    "link",
+    "link proxy_protocol tls",
     "runtime handshake protocol",
     "event",
     "error",

@@ -5,8 +5,8 @@
 //! cargo bench --all-features --bench memory
 //! ```
 //!
-//! Prints the figures for idle connections on each runtime, after an echo of 1 MiB, and for
-//! each setting of compression after an echo of 1 KiB of JSON. Linux only.
+//! Prints the figures for idle connections on each runtime, after an echo of 1 MiB, over TLS, and
+//! for each setting of compression after an echo of 1 KiB of JSON. Linux only.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -76,6 +76,8 @@ fn measure() -> Result<(), BoxError> {
         })?;
         println!("| {runtime} | {idle} | {} |", large / 1024);
     }
+    #[cfg(feature = "rustls")]
+    tls::measure()?;
     println!("\n| compression | bytes per connection |\n| --- | ---: |");
     let json = r#"{"user":"someone","room":"lobby","text":"hello, everybody"},"#.repeat(20);
     for (index, (name, compression)) in settings().into_iter().enumerate() {
@@ -96,6 +98,10 @@ struct Process {
 
 impl Process {
     fn start(runtime: &str, setting: usize) -> Result<Self, BoxError> {
+        Self::start_with(runtime, setting, &[])
+    }
+
+    fn start_with(runtime: &str, setting: usize, env: &[(&str, &str)]) -> Result<Self, BoxError> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--serve", runtime, &setting.to_string()])
             // One arena and prompt returns: the figure is what connections hold, not what the
@@ -103,6 +109,7 @@ impl Process {
             .env("MALLOC_ARENA_MAX", "1")
             .env("MALLOC_TRIM_THRESHOLD_", "65536")
             .env("ASYNC_STD_THREAD_COUNT", "1")
+            .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
@@ -124,8 +131,21 @@ impl Process {
         compression: Option<Compression>,
         use_it: impl Fn(&mut Client) -> Result<(), BoxError>,
     ) -> Result<usize, BoxError> {
+        let addr = self.addr;
+        let tcp = || Ok(Box::new(TcpStream::connect(addr)?) as Box<dyn Stream>);
+        self.bytes_for_each_over(tcp, count, compression, use_it)
+    }
+
+    /// The same over a stream of another kind.
+    fn bytes_for_each_over(
+        &mut self,
+        stream: impl Fn() -> Result<Box<dyn Stream>, BoxError>,
+        count: usize,
+        compression: Option<Compression>,
+        use_it: impl Fn(&mut Client) -> Result<(), BoxError>,
+    ) -> Result<usize, BoxError> {
         let connect = || {
-            let mut client = Client::connect(self.addr, compression)?;
+            let mut client = Client::connect(stream()?, compression)?;
             use_it(&mut client)?;
             Ok::<_, BoxError>(client)
         };
@@ -145,22 +165,28 @@ impl Drop for Process {
     }
 }
 
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
 struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     inbound: Inbound,
     outbound: Outbound,
 }
 
 impl Client {
-    fn connect(addr: SocketAddr, compression: Option<Compression>) -> Result<Self, BoxError> {
-        let mut stream = TcpStream::connect(addr)?;
+    fn connect(
+        mut stream: Box<dyn Stream>,
+        compression: Option<Compression>,
+    ) -> Result<Self, BoxError> {
         let extensions = match &compression {
             Some(own) => format!("Sec-WebSocket-Extensions: {}\r\n", offer_deflate(own)),
             None => String::new(),
         };
         write!(
             stream,
-            "GET / HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              {extensions}\r\n"
         )?;
@@ -240,5 +266,54 @@ fn serve(runtime: &str, setting: usize) -> Result<(), BoxError> {
 async fn serve_on<R: Runtime>(runtime: R, app: App) -> Result<(), BoxError> {
     let server = Server::bind_on(runtime, "127.0.0.1:0").await?;
     println!("{}", server.local_addr());
+    #[cfg(feature = "rustls")]
+    let server = match std::env::var(tls::PEM) {
+        Ok(pem) => server.tls(axeom_ws::Tls::from_pem(&pem, &pem)?),
+        Err(_) => server,
+    };
     Ok(server.serve(app).await?)
+}
+
+#[cfg(feature = "rustls")]
+mod tls {
+    use std::sync::Arc;
+
+    use axeom_ws::rustls::{
+        ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring,
+    };
+
+    use super::*;
+
+    /// The environment variable with the server's certificate and key.
+    pub(super) const PEM: &str = "AXEOM_WS_PEM";
+
+    pub(super) fn measure() -> Result<(), BoxError> {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+        let pem = own.cert.pem() + &own.signing_key.serialize_pem();
+        let mut roots = RootCertStore::empty();
+        roots.add(own.cert.der().clone())?;
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let config = Arc::new(config);
+        println!("\n| over TLS, on {} | bytes per connection |\n| --- | ---: |", RUNTIMES[0]);
+        let measures: [(_, _, fn(&mut Client) -> _); 2] = [
+            ("idle", CONNECTIONS, |_| Ok(())),
+            ("after an echo of 1 MiB", LARGE_CONNECTIONS, |client| {
+                client.echo(Message::from(vec![7; 1 << 20]), false)
+            }),
+        ];
+        for (name, count, use_it) in measures {
+            let mut server = Process::start_with(RUNTIMES[0], 0, &[(PEM, &pem)])?;
+            let addr = server.addr;
+            let connect = || {
+                let session = ClientConnection::new(config.clone(), "localhost".try_into()?)?;
+                let stream = StreamOwned::new(session, TcpStream::connect(addr)?);
+                Ok(Box::new(stream) as Box<dyn Stream>)
+            };
+            println!("| {name} | {} |", server.bytes_for_each_over(connect, count, None, use_it)?);
+        }
+        Ok(())
+    }
 }

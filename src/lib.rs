@@ -18,12 +18,16 @@ pub use axeom_ws_core::{
     Service, Socket, TcpOptions, Transport, TransportStream, TrySendError, Utf8Bytes, Ws, bytes,
     context, futures, handshake, http, protocol, route, start_workers,
 };
+#[cfg(feature = "rustls")]
+pub use axeom_ws_core::{ClientCertificates, Tls, TlsError, rustls};
 #[cfg(feature = "hyper")]
 pub use axeom_ws_core::{HttpService, HyperRuntime, Or, hyper};
 #[cfg(feature = "json")]
 pub use axeom_ws_core::{JsonError, SendJsonError};
 #[cfg(unix)]
 pub use axeom_ws_core::{PeerCredentials, SocketFile, bind_unix};
+#[cfg(feature = "proxy-protocol")]
+pub use axeom_ws_core::{ProxyProtocol, ProxyProtocolError};
 
 #[cfg(feature = "async-std")]
 #[doc(inline)]

@@ -27,11 +27,15 @@ mod networks;
 mod options;
 mod origin;
 pub mod protocol;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 mod runtime;
 mod server;
 mod shrink;
 mod sync;
 mod telemetry;
+#[cfg(feature = "rustls")]
+mod tls;
 mod utf8;
 mod violation;
 
@@ -44,10 +48,14 @@ pub use socket2;
 #[cfg(feature = "hyper")]
 pub use hyper;
 
+#[cfg(feature = "proxy-protocol")]
+pub use crate::proxy_protocol::{ProxyProtocol, ProxyProtocolError};
 #[cfg(unix)]
 pub use crate::runtime::{PeerCredentials, SocketFile, bind_unix};
 #[cfg(feature = "hyper")]
 pub use crate::server::{HttpService, HyperRuntime, Or};
+#[cfg(feature = "rustls")]
+pub use crate::tls::{ClientCertificates, Tls, TlsError};
 #[cfg(feature = "json")]
 pub use crate::{app::SendJsonError, json::JsonError};
 pub use crate::{
@@ -71,6 +79,9 @@ pub use crate::{
     server::{ConnectionSet, Serve, Server, serve},
     utf8::Utf8Bytes,
 };
+#[cfg(feature = "rustls")]
+pub use futures_rustls::rustls;
+#[cfg(feature = "proxy-protocol")]
 
 /// The type parameters of a [`Route`] and the bounds on them. Programs seldom name them.
 pub mod route {

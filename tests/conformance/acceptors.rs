@@ -22,6 +22,7 @@ on_every_runtime!(
     acceptors_run_in_order_and_tell_derives_and_handlers,
     a_scheme_that_an_acceptor_knows_is_compared,
     a_connection_that_is_not_accepted_is_cut_alone,
+    an_acceptor_may_panic_wherever_it_likes,
     a_connection_has_its_place_while_it_is_accepted,
     a_stalled_acceptor_is_cut_at_the_handshake_timeout,
     a_stalled_acceptor_ends_with_its_server,
@@ -144,6 +145,35 @@ async fn a_connection_that_is_not_accepted_is_cut_alone<R: TestRuntime>() {
     assert_eq!(inside.frame().await, Frame::new(frame::PONG, "still here"));
 }
 
+/// Panics when it is asked for proxies, and when it is dropped.
+struct Panics;
+
+impl Acceptor for Panics {
+    async fn accept(&self, incoming: Incoming) -> io::Result<Incoming> {
+        Ok(incoming)
+    }
+
+    fn is_proxy(&self, _: Peer) -> bool {
+        panic!("do not ask")
+    }
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        panic!("do not drop")
+    }
+}
+
+async fn an_acceptor_may_panic_wherever_it_likes<R: TestRuntime>() {
+    let app = App::new().ws("/", |route| route);
+    let mut server = TestServer::start_on(bind::<R>().await.acceptor(Panics), app, GRACE);
+    for _ in 0..2 {
+        let _ = server.upgraded::<R>("/").await;
+    }
+    server.handle.shutdown();
+    (&mut server.ended).await.unwrap().unwrap();
+}
+
 async fn a_connection_has_its_place_while_it_is_accepted<R: TestRuntime>() {
     let mut events = Events::new();
     let tell = events.teller();
@@ -182,8 +212,10 @@ async fn a_stalled_acceptor_ends_with_its_server<R: TestRuntime>() {
         tell(());
         pending()
     };
-    let app = App::new().ws("/", |route| route);
-    let mut server = TestServer::start_on(bind::<R>().await.acceptor(stalls), app, GRACE);
+    // Nothing else is to end it while the test is watched.
+    let long = Duration::from_secs(600);
+    let app = App::new().handshake_timeout(long).ws("/", |route| route);
+    let mut server = TestServer::start_on(bind::<R>().await.acceptor(stalls), app, long);
     let mut raw = server.raw::<R>().await;
     events.next().await;
     server.handle.shutdown();

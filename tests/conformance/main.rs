@@ -30,9 +30,13 @@ mod messages;
 mod opening;
 mod pace;
 mod proxies;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 mod raw_frames;
 mod raw_requests;
 mod routes;
 mod shutdown;
+#[cfg(feature = "rustls")]
+mod tls;
 mod topics;
 mod violations;

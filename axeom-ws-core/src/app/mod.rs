@@ -278,9 +278,6 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// other headers, the last value counts: have the proxy set them rather than append to what the
     /// client sent.
     ///
-    /// A Unix socket is trusted like an address in `networks`, because what can be reached through it
-    /// alone is a proxy on the same machine.
-    ///
     /// ```
     /// # use axeom_ws_core as axeom_ws;
     /// use axeom_ws::{App, Networks};

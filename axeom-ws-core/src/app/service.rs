@@ -211,7 +211,7 @@ impl Service {
         &'a self,
         request: Request<()>,
         peer: Peer,
-        scheme: Option<Scheme>,
+        scheme: Option<&Scheme>,
         place: &'a mut Option<Place>,
     ) -> impl Future<Output = Answer> + Send + use<'a> {
         let (peer, checked) = self.check(request, peer, scheme);
@@ -260,7 +260,7 @@ impl Service {
 
     /// Whether a peer is a proxy that says who its client is.
     pub(crate) fn trusts(&self, peer: Peer) -> bool {
-        self.0.limits.proxies.as_ref().is_some_and(|(_, networks)| is_proxy(peer, networks))
+        self.0.limits.proxies.as_ref().is_some_and(|(_, networks)| peer.is_in(networks))
     }
 
     pub(crate) fn capacity(&self) -> Capacity {
@@ -280,7 +280,7 @@ impl Service {
         &self,
         mut request: Request<()>,
         peer: Peer,
-        scheme: Option<Scheme>,
+        scheme: Option<&Scheme>,
     ) -> (Peer, Checked<'_>) {
         let checked =
             handshake::check_head(&request).and_then(|()| self.find_client(&mut request, peer));
@@ -290,7 +290,8 @@ impl Service {
                     None => peer,
                     Some(addr) => addr.map_or(Peer::Unknown, Peer::Ip),
                 };
-                (client, self.check_client(request, client, forwarded.scheme.or(scheme)))
+                let scheme = forwarded.scheme.as_ref().or(scheme);
+                (client, self.check_client(request, client, scheme))
             }
             Err(refusal) => (peer, Checked::refused(&request, refusal)),
         }
@@ -301,7 +302,7 @@ impl Service {
         let Some((headers, networks)) = &self.0.limits.proxies else {
             return Ok(Forwarded::default());
         };
-        if !is_proxy(peer, networks) {
+        if !peer.is_in(networks) {
             return Ok(Forwarded::default());
         }
         let mut forwarded = headers.read(request.headers(), networks)?;
@@ -315,7 +316,7 @@ impl Service {
         &self,
         mut request: Request<()>,
         peer: Peer,
-        scheme: Option<Scheme>,
+        scheme: Option<&Scheme>,
     ) -> Checked<'_> {
         let limits = &self.0.limits;
         let host_is_one_of = |hosts| handshake::check_host(&request, hosts);
@@ -328,7 +329,7 @@ impl Service {
             Err(NotFound::NoRoute) => return Checked::NoRoute(Box::new(request)),
             Err(NotFound::NotText) => return Checked::refused(&request, Refusal::PathNotText),
         };
-        let scheme = scheme.as_ref().or(limits.scheme.as_ref());
+        let scheme = scheme.or(limits.scheme.as_ref());
         match handshake::check_upgrade(&request, &route.settings.origins, scheme) {
             Ok(upgrade) => {
                 let handshake = Arc::new(Handshake::new(request, params, peer));
@@ -441,13 +442,5 @@ enum Checked<'a> {
 impl Checked<'_> {
     fn refused(request: &Request<()>, refusal: Refusal) -> Self {
         Self::Refused(request.uri().path().to_owned(), refusal)
-    }
-}
-
-/// Whether a peer is one of the proxies that are trusted. Those on a Unix socket are.
-fn is_proxy(peer: Peer, networks: &Networks) -> bool {
-    match peer {
-        Peer::Unix => true,
-        peer => peer.ip().is_some_and(|ip| networks.contains(ip)),
     }
 }

@@ -1,4 +1,9 @@
-use std::{fmt, future::Future, io};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    panic::{self, AssertUnwindSafe},
+};
 
 use futures::future::BoxFuture;
 use http::{Extensions, uri::Scheme};
@@ -7,6 +12,7 @@ use super::{
     Peer, TransportStream,
     transport::{BoxTransport, Transport},
 };
+use crate::contained::{Contained, caught};
 
 /// A connection before its HTTP request: what a [`Listener`](crate::Listener) accepts, and what an
 /// [`Acceptor`] prepares.
@@ -172,18 +178,23 @@ where
     }
 }
 
-/// An [`Acceptor`] with its type erased.
+/// An [`Acceptor`] with its type erased, and its panics contained.
 pub(crate) trait AnyAcceptor: Send + Sync + 'static {
     fn accept_boxed(&self, incoming: Incoming) -> BoxFuture<'_, io::Result<Incoming>>;
     fn is_for_proxy(&self, peer: Peer) -> bool;
 }
 
-impl<A: Acceptor> AnyAcceptor for A {
+impl<A: Acceptor> AnyAcceptor for Contained<A> {
     fn accept_boxed(&self, incoming: Incoming) -> BoxFuture<'_, io::Result<Incoming>> {
-        Box::pin(self.accept(incoming))
+        Box::pin((**self).accept(incoming))
     }
 
     fn is_for_proxy(&self, peer: Peer) -> bool {
-        self.is_proxy(peer)
+        let asked = panic::catch_unwind(AssertUnwindSafe(|| (**self).is_proxy(peer)));
+        asked.unwrap_or_else(|panic| {
+            let panic = caught(panic);
+            tracing::error!(panic, "an acceptor panicked when it was asked for proxies");
+            false
+        })
     }
 }

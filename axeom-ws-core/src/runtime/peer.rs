@@ -3,6 +3,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use crate::networks::Networks;
+
 /// The other end of a connection, as far as the transport knows it.
 ///
 /// ```
@@ -30,6 +32,15 @@ impl Peer {
     /// The IP address, if the peer has one.
     pub fn ip(&self) -> Option<IpAddr> {
         self.socket_addr().map(|addr| addr.ip())
+    }
+
+    /// Whether the peer is in one of these networks, or is a Unix socket that is among them.
+    pub fn is_in(&self, networks: &Networks) -> bool {
+        match self {
+            Self::Ip(addr) => networks.contains(addr.ip()),
+            Self::Unix => networks.has_unix(),
+            Self::Memory | Self::Unknown => false,
+        }
     }
 
     /// The IP address and port, if the peer has them.

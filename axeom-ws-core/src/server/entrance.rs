@@ -1,27 +1,36 @@
 //! Where a server accepts connections: a listener, and the acceptors behind it.
 
-use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use futures::future::{BoxFuture, Either, join_all, select};
 
 use super::{open::ServeTransport, tasks::Tasks};
 use crate::{
     app::Service,
+    contained::Contained,
     runtime::{AnyAcceptor, Clock, Incoming, Listener, LocalAddr, Peer, Runtime, within},
 };
 
 /// The acceptors of a listener, in the order in which they run.
 #[derive(Clone, Default)]
-pub(super) struct Acceptors(Arc<[Arc<dyn AnyAcceptor>]>);
+pub(super) struct Acceptors(Option<Arc<[Arc<dyn AnyAcceptor>]>>);
 
 impl Acceptors {
+    fn new(acceptors: Vec<Arc<dyn AnyAcceptor>>) -> Self {
+        Self((!acceptors.is_empty()).then(|| acceptors.into()))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<dyn AnyAcceptor>> {
+        self.0.iter().flat_map(|acceptors| acceptors.iter())
     }
 
     /// Whether a connection of this peer is one for a client that is not known yet.
     pub(super) fn is_proxy(&self, peer: Peer) -> bool {
-        self.0.iter().any(|acceptor| acceptor.is_for_proxy(peer))
+        self.iter().any(|acceptor| acceptor.is_for_proxy(peer))
     }
 
     /// Has all acceptors prepare a connection within `limit`. `None` if it is to be cut.
@@ -33,18 +42,19 @@ impl Acceptors {
         mut incoming: Incoming,
     ) -> Option<Incoming> {
         let mut peer = incoming.peer();
-        let accepting = async {
-            for acceptor in self.0.iter() {
-                incoming = acceptor.accept_boxed(incoming).await?;
-                peer = incoming.peer();
+        let accepted = {
+            let accepting = pin!(within(clock, limit, async {
+                for acceptor in self.iter() {
+                    incoming = acceptor.accept_boxed(incoming).await?;
+                    peer = incoming.peer();
+                }
+                Ok::<_, io::Error>(incoming)
+            }));
+            let stopping = pin!(service.connections().stopping());
+            match select(accepting, stopping).await {
+                Either::Left((accepted, _)) => accepted,
+                Either::Right(_) => return None,
             }
-            Ok::<_, io::Error>(incoming)
-        };
-        let accepting = Box::pin(within(clock, limit, accepting));
-        let stopping = Box::pin(service.connections().stopping());
-        let accepted = match select(accepting, stopping).await {
-            Either::Left((accepted, _)) => accepted,
-            Either::Right(_) => return None,
         };
         match accepted {
             Some(Ok(incoming)) => return Some(incoming),
@@ -67,7 +77,8 @@ pub(super) struct Entrance<R> {
 impl<R: Runtime> Entrance<R> {
     pub(super) fn new(listener: impl Listener) -> io::Result<Self> {
         let local_addr = listener.local_addr()?;
-        Ok(Self { listener: Box::new(listener), local_addr, acceptors: Vec::new() })
+        let listener = Box::new(Contained::new(listener));
+        Ok(Self { listener, local_addr, acceptors: Vec::new() })
     }
 
     pub(super) fn local_addr(&self) -> &LocalAddr {
@@ -88,7 +99,7 @@ pub(super) async fn accept_at<R: Runtime>(
     tasks: &Arc<Tasks>,
 ) {
     let accepting = entrances.map(|Entrance { listener, acceptors, .. }| {
-        let acceptors = Acceptors(acceptors.into());
+        let acceptors = Acceptors::new(acceptors);
         listener.accept_all(runtime.clone(), service.clone(), acceptors, Arc::clone(tasks))
     });
     join_all(accepting).await;
@@ -106,7 +117,7 @@ trait AnyListener<R>: Send {
     ) -> BoxFuture<'static, ()>;
 }
 
-impl<R: Runtime, L: Listener> AnyListener<R> for L {
+impl<R: Runtime, L: Listener> AnyListener<R> for Contained<L> {
     fn accept_all(
         self: Box<Self>,
         runtime: R,
@@ -114,12 +125,12 @@ impl<R: Runtime, L: Listener> AnyListener<R> for L {
         acceptors: Acceptors,
         tasks: Arc<Tasks>,
     ) -> BoxFuture<'static, ()> {
-        Box::pin(async move { accept(*self, &runtime, &service, &acceptors, &tasks).await })
+        Box::pin(async move { accept(&**self, &runtime, &service, &acceptors, &tasks).await })
     }
 }
 
 async fn accept<R: Runtime>(
-    listener: impl Listener,
+    listener: &impl Listener,
     runtime: &R,
     service: &Service,
     acceptors: &Acceptors,

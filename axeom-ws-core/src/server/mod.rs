@@ -29,8 +29,11 @@ use self::{
     entrance::{Entrance, accept_at},
     tasks::Tasks,
 };
+#[cfg(feature = "rustls")]
+use crate::tls::Tls;
 use crate::{
     app::{IntoService, Service},
+    contained::Contained,
     error::ServeError,
     runtime::{Acceptor, Clock, Listener, LocalAddr, Runtime, Timers, addresses, within},
 };
@@ -160,11 +163,17 @@ impl<R: Runtime> Server<R> {
     /// that were added before. If this server was joined with others by [`and`](Self::and), it is
     /// for all of their listeners.
     pub fn acceptor(mut self, acceptor: impl Acceptor) -> Self {
-        let acceptor = Arc::new(acceptor);
+        let acceptor = Arc::new(Contained::new(acceptor));
         for entrance in std::iter::once(&mut self.first).chain(&mut self.others) {
             entrance.push(Arc::clone(&acceptor) as _);
         }
         self
+    }
+
+    /// Has every connection begin with a TLS handshake: [`acceptor`](Self::acceptor) with a [`Tls`].
+    #[cfg(feature = "rustls")]
+    pub fn tls(self, tls: Tls) -> Self {
+        self.acceptor(tls)
     }
 
     /// Where the server listens, for TCP with the actual port if it was bound to port 0. If it was

@@ -30,8 +30,7 @@ use crate::{
     handshake::{Head, HeadReader, Refusal, encode_head},
     hub::{LastWord, Place},
     runtime::{
-        BoxTransport, Clock, Incoming, Peer, Runtime, Timer, Transport, TransportStream,
-        uninterrupted, within,
+        BoxTransport, Clock, Incoming, Peer, Runtime, Timer, Transport, uninterrupted, within,
     },
     telemetry,
 };
@@ -227,19 +226,20 @@ async fn open(
         left = limit.saturating_sub(clock.now().saturating_duration_since(start));
         admission = admit_client(&service, admission, incoming.peer())?;
     }
-    let Incoming { stream: TransportStream(mut transport), peer, scheme, extensions } = incoming;
+    let peer = incoming.peer;
+    let transport = &mut incoming.stream.0;
     let mut place = match admission {
         Ok(place) => Some(place),
         Err((refusal, last_word)) => {
             let (response, held) = (refusal.into_response(), Held::LastWord(last_word));
-            Box::pin(respond(&service, &mut transport, &clock, held, response, false)).await;
+            Box::pin(respond(&service, transport, &clock, held, response, false)).await;
             return None;
         }
     };
     let mut input = Input::default();
     // This block drops the head reader before the answer is awaited.
     let asked = {
-        let reading = read_head(&service, &mut transport, &mut input);
+        let reading = read_head(&service, transport, &mut input);
         let reading = pin!(within(&clock, left, reading));
         let stopping = pin!(service.connections().stopping());
         match select(reading, stopping).await {
@@ -250,14 +250,15 @@ async fn open(
     };
     let (answer, without_body) = match asked {
         Ok(Head { mut request, size, .. }) => {
-            *request.extensions_mut() = extensions;
+            *request.extensions_mut() = mem::take(&mut incoming.extensions);
             let without_body = *request.method() == Method::HEAD;
             let is_upgrade = request.headers().contains_key(header::UPGRADE);
-            let answering = pin!(service.respond_in(request, peer, scheme, &mut place));
+            let answering =
+                pin!(service.respond_in(request, peer, incoming.scheme.as_ref(), &mut place));
             input.consume(size);
             input.park();
             let answering = pin!(within(&clock, limit, answering));
-            let leaving = pin!(has_left(&mut transport, &mut input, is_upgrade));
+            let leaving = pin!(has_left(transport, &mut input, is_upgrade));
             match select(answering, leaving).await {
                 Either::Left((Some(answer), _)) => (answer, without_body),
                 Either::Left((None, _)) => (refused(Refusal::Undecided, peer), without_body),
@@ -269,19 +270,19 @@ async fn open(
     match answer {
         Answer::Upgrade(accepted) => {
             let response = encode_head(accepted.response(), 0);
-            within(&clock, limit, send(&mut transport, &response)).await?.ok()?;
+            within(&clock, limit, send(transport, &response)).await?.ok()?;
             let member = accepted.member();
             let timer = match task {
                 Some(task) => task.opened(member),
                 None => Timer::own(clock),
             };
-            Some(accepted.start(timer, transport, input))
+            Some(accepted.start(timer, incoming.stream.0, input))
         }
         Answer::Response(response) => {
             // The rest is not parsed, and `input` may still hold the thread's shared buffer.
             drop(input);
             let held = Held::Place(place);
-            let sending = respond(&service, &mut transport, &clock, held, response, without_body);
+            let sending = respond(&service, transport, &clock, held, response, without_body);
             Box::pin(sending).await;
             None
         }
