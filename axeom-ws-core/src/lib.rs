@@ -52,7 +52,7 @@ pub use crate::{app::SendJsonError, json::JsonError};
 pub use crate::{
     app::{
         Accepted, Answer, App, Context, Group, Handler, HandlerResult, IntoService, Rejection,
-        Route, Service, Socket, Ws,
+        ResponseHead, Route, Service, Socket, Ws,
     },
     close::{CloseCode, CloseFrame},
     compression::{Compression, DeflateParams},

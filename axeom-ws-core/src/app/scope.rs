@@ -4,9 +4,10 @@ use super::{
     context::Context,
     derive::{BuildContext, Decorated, Derived, Guarded, NoContext},
     layers::With,
+    prepare::ContextAndEndpoint,
     rejection::Rejection,
     route::{Endpoint, Route, Terms},
-    service::{ContextAndEndpoint, DeclaredRoute},
+    service::DeclaredRoute,
 };
 use crate::{contained::Contained, options::Options};
 

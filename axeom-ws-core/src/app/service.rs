@@ -1,20 +1,17 @@
 use std::{fmt, future::Future, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header, uri::Scheme};
+use http::{HeaderMap, Method, Request, Response, header, uri::Scheme};
 
 use super::{
     App,
-    accepted::{Accepted, Answer, StartConnection},
-    context::{Context, Handshake},
-    derive::BuildContext,
-    rejection::Rejection,
+    accepted::{Accepted, Answer},
+    context::Handshake,
+    hooks::Hooks,
+    prepare::{Prepared, RouteEndpoint, TurnedDown},
     request::RequestInfo,
-    route::{Endpoint, Subprotocols},
     router::{NotFound, Router},
-    ws::Ws,
 };
 use crate::{
     authority::Authority,
@@ -51,6 +48,7 @@ pub struct Service(Arc<Contained<Inner>>);
 struct Inner {
     router: Router<Arc<ServedRoute>>,
     fallback: Option<Fallback>,
+    hooks: Hooks,
     connections: Arc<Connections>,
     limits: AdmissionLimits,
 }
@@ -168,6 +166,7 @@ impl Service {
     pub(super) fn new(
         routes: impl Iterator<Item = DeclaredRoute>,
         fallback: Option<Fallback>,
+        hooks: Hooks,
         connections: Arc<Connections>,
         limits: AdmissionLimits,
     ) -> Result<Self, AppError> {
@@ -180,7 +179,7 @@ impl Service {
             Ok((route.path.to_string(), Arc::new(route)))
         });
         let router = Router::new(routes.collect::<Result<Vec<_>, _>>()?)?;
-        Ok(Self(Arc::new(Contained::new(Inner { router, fallback, connections, limits }))))
+        Ok(Self(Arc::new(Contained::new(Inner { router, fallback, hooks, connections, limits }))))
     }
 
     /// Returns a handle to the app.
@@ -192,7 +191,7 @@ impl Service {
     /// §4.2), or returns the response to send instead.
     ///
     /// Cancel safe: dropping the future abandons the handshake, and no connection is counted. A
-    /// derive or guard that is running is dropped.
+    /// `before`, derive or guard that is running is dropped.
     pub fn respond<B, P: Into<Peer>>(
         &self,
         request: Request<B>,
@@ -228,17 +227,55 @@ impl Service {
                     Err(refusal) => Err(refusal.into_response()),
                 };
                 let answer = accepted.map_or_else(Answer::Response, Answer::Upgrade);
-                note_answer(answer, peer, handshake.request.uri().path())
+                self.note(answer, peer, handshake.request.uri().path())
             }
             Checked::NoRoute(request) => {
                 let path = request.uri().path().to_owned();
                 let response = Box::pin(self.fall_back(*request)).await;
-                note_answer(Answer::Response(response), peer, &path)
+                self.note(Answer::Response(response), peer, &path)
             }
             Checked::Refused(path, refusal) => {
-                note_answer(Answer::Response(refusal.into_response()), peer, &path)
+                self.note(Answer::Response(refusal.into_response()), peer, &path)
             }
+            Checked::Unrouted(unrouted) => self.answer_unrouted(*unrouted, place).await,
         }
+    }
+
+    /// Answers a request that the app wants to see ahead of routing. It is boxed, to keep the future
+    /// of an app that has no such wish small.
+    fn answer_unrouted<'a>(
+        &'a self,
+        Unrouted { handshake, scheme }: Unrouted,
+        place: &'a mut Option<Place>,
+    ) -> BoxFuture<'a, Answer> {
+        let (peer, handshake) = (handshake.peer, Arc::new(handshake));
+        Box::pin(async move {
+            if let Err(response) = self.0.hooks.before(&handshake).await {
+                let path = handshake.request.uri().path();
+                return self.note(Answer::Response(response), peer, path);
+            }
+            let checked = self.route(Handshake::reclaim(handshake), scheme.as_ref());
+            self.answer(checked, peer, place).await
+        })
+    }
+
+    /// Has the app add to an answer what it adds to all, and says what it is.
+    fn note(&self, mut answer: Answer, peer: Peer, path: &str) -> Answer {
+        match &mut answer {
+            Answer::Upgrade(accepted) => self.0.hooks.on_response(accepted.response_mut()),
+            Answer::Response(response) => self.0.hooks.on_response(response),
+        }
+        let status = answer.status();
+        telemetry::handshake(status);
+        tracing::debug!(%peer, path, %status, "handshake answered");
+        answer
+    }
+
+    /// The response to a request that the app has not seen, or not in time.
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Response<Bytes> {
+        let mut response = refusal.into_response();
+        self.0.hooks.on_response(&mut response);
+        response
     }
 
     pub(crate) fn connections(&self) -> &Arc<Connections> {
@@ -264,29 +301,37 @@ impl Service {
 
     /// Checks a request as far as that needs no user code.
     fn check(&self, mut request: Request<()>, peer: Peer, scheme: Option<Scheme>) -> Checked<'_> {
-        let refused = |request: Request<()>, refusal| {
-            Checked::Refused(request.uri().path().to_owned(), refusal)
-        };
         let limits = &self.0.limits;
         let host_is_one_of = |hosts| handshake::check_host(&request, hosts);
         let checked = handshake::check_head(&request)
             .and_then(|()| limits.hosts.as_deref().map_or(Ok(()), host_is_one_of));
         if let Err(refusal) = checked {
-            return refused(request, refusal);
+            return Checked::Refused(request.uri().path().to_owned(), refusal);
         }
         handshake::settle_host(&mut request);
-        let (route, params) = match self.0.router.find(request.uri().path()) {
+        let handshake = Handshake::new(request, peer);
+        if self.0.hooks.has_before() {
+            return Checked::Unrouted(Box::new(Unrouted { handshake, scheme }));
+        }
+        self.route(handshake, scheme.as_ref())
+    }
+
+    /// Finds the route of a request, and checks whether it is a handshake for that.
+    fn route(&self, mut handshake: Handshake, scheme: Option<&Scheme>) -> Checked<'_> {
+        let path = handshake.request.uri().path();
+        let refused = |refusal| Checked::Refused(path.to_owned(), refusal);
+        let (route, params) = match self.0.router.find(path) {
             Ok(found) => found,
-            Err(NotFound::NoRoute) => return Checked::NoRoute(Box::new(request)),
-            Err(NotFound::NotText) => return refused(request, Refusal::PathNotText),
+            Err(NotFound::NoRoute) => return Checked::NoRoute(Box::new(handshake.request)),
+            Err(NotFound::NotText) => return refused(Refusal::PathNotText),
         };
-        let scheme = scheme.as_ref().or(limits.scheme.as_ref());
-        match handshake::check_upgrade(&request, &route.settings.origins, scheme) {
+        let scheme = scheme.or(self.0.limits.scheme.as_ref());
+        match handshake::check_upgrade(&handshake.request, &route.settings.origins, scheme) {
             Ok(upgrade) => {
-                let handshake = Arc::new(Handshake::new(request, params, peer));
-                Checked::Handshake { route, upgrade, handshake }
+                handshake.params = params;
+                Checked::Handshake { route, upgrade, handshake: Arc::new(handshake) }
             }
-            Err(refusal) => refused(request, refusal),
+            Err(refusal) => refused(refusal),
         }
     }
 
@@ -300,7 +345,10 @@ impl Service {
     ) -> Result<Accepted, Response<Bytes>> {
         let prepared = AssertUnwindSafe(route.endpoint.prepare(handshake)).catch_unwind().await;
         let prepared = match prepared {
-            Ok(prepared) => prepared.map_err(|refused| refused.into_response(handshake))?,
+            Ok(prepared) => prepared.map_err(|turned_down| match turned_down {
+                TurnedDown::Refused(refusal) => refusal.into_response(),
+                TurnedDown::Rejected(rejection) => self.0.hooks.reject(rejection, handshake),
+            })?,
             Err(panic) => {
                 let panic = caught(panic);
                 let path = handshake.request.uri().path();
@@ -366,13 +414,6 @@ impl fmt::Debug for Service {
     }
 }
 
-fn note_answer(answer: Answer, peer: Peer, path: &str) -> Answer {
-    let status = answer.status();
-    telemetry::handshake(status);
-    tracing::debug!(%peer, path, %status, "handshake answered");
-    answer
-}
-
 fn extend(headers: &mut HeaderMap, more: HeaderMap) {
     let mut last = None;
     for (name, value) in more {
@@ -388,90 +429,11 @@ enum Checked<'a> {
     Handshake { route: &'a ServedRoute, upgrade: Upgrade, handshake: Arc<Handshake> },
     NoRoute(Box<Request<()>>),
     Refused(String, Refusal),
+    Unrouted(Box<Unrouted>),
 }
 
-/// What a route contributes to an accepted handshake.
-pub(super) struct Prepared {
-    protocol: Option<HeaderValue>,
-    start: StartConnection,
-}
-
-pub(super) enum TurnedDown {
-    Rejected(Rejection),
-    Refused(Refusal),
-}
-
-impl TurnedDown {
-    fn into_response(self, handshake: &Handshake) -> Response<Bytes> {
-        match self {
-            Self::Refused(refusal) => refusal.into_response(),
-            Self::Rejected(rejection) => {
-                if let Some(error) = rejection.source() {
-                    let path = handshake.request.uri().path();
-                    tracing::error!(error, path, "a derive or guard failed");
-                }
-                rejection.into_response()
-            }
-        }
-    }
-}
-
-/// A route's context and endpoint, with their types erased.
-#[async_trait]
-pub(super) trait RouteEndpoint: Send + Sync {
-    /// Runs the derives and guards, and chooses a subprotocol.
-    async fn prepare(&self, handshake: &Arc<Handshake>) -> Result<Prepared, TurnedDown>;
-}
-
-pub(super) struct ContextAndEndpoint<D, E> {
-    context: Arc<dyn BuildContext<D>>,
-    protocols: Subprotocols<D>,
-    endpoint: Arc<E>,
-}
-
-impl<D, E> ContextAndEndpoint<D, E> {
-    pub(super) fn new(
-        context: Arc<dyn BuildContext<D>>,
-        protocols: Subprotocols<D>,
-        endpoint: E,
-    ) -> Self {
-        Self { context, protocols, endpoint: Arc::new(endpoint) }
-    }
-}
-
-#[async_trait]
-impl<D, E> RouteEndpoint for ContextAndEndpoint<D, E>
-where
-    D: Clone + Send + Sync + 'static,
-    E: Endpoint<D>,
-{
-    async fn prepare(&self, handshake: &Arc<Handshake>) -> Result<Prepared, TurnedDown> {
-        match self.context.build(handshake).await {
-            Ok(data) => self.finish(handshake, data),
-            Err(rejection) => Err(TurnedDown::Rejected(rejection)),
-        }
-    }
-}
-
-impl<D, E> ContextAndEndpoint<D, E>
-where
-    D: Clone + Send + Sync + 'static,
-    E: Endpoint<D>,
-{
-    /// Chooses a subprotocol, and prepares the start of the connection.
-    fn finish(&self, handshake: &Arc<Handshake>, data: D) -> Result<Prepared, TurnedDown> {
-        let offered =
-            handshake::offered_protocols(&handshake.request).map_err(TurnedDown::Refused)?;
-        let context = Context::new(Arc::clone(handshake), data.clone());
-        let chosen = self.protocols.choose(&context, &offered);
-        let chosen = chosen.map_err(|()| TurnedDown::Refused(Refusal::ProtocolRequired))?;
-        // Offered subprotocols are tokens, so this conversion does not fail.
-        let protocol = chosen.and_then(|chosen| HeaderValue::try_from(chosen).ok());
-        let endpoint = Arc::clone(&self.endpoint);
-        let start: StartConnection = Box::new(move |connection, info| {
-            let member = Arc::clone(connection.driver.member());
-            endpoint.run(connection, Ws::new(member, info, data))
-        });
-        Ok(Prepared { protocol, start })
-    }
+/// A request that has yet to be routed, and the scheme by which its page came, if that is known.
+struct Unrouted {
+    handshake: Handshake,
+    scheme: Option<Scheme>,
 }
