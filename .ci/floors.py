@@ -27,7 +27,7 @@ FLOORS = [
     "options",
     "origin violation compression contained",
     "telemetry",
-    "close json authority",
+    "close json authority networks",
     "message",
     "utf8",
     "sync shrink",

@@ -13,10 +13,10 @@ pub use axeom_ws_core::{
     Accepted, Acceptor, Answer, App, AppError, AppHandle, BoxError, Bytes, BytesMut, CloseCode,
     CloseFrame, CloseWhole, Closed, Compression, ConnectionError, ConnectionId, ConnectionSet,
     Context, DeflateParams, EndSending, Event, Group, Handler, HandlerResult, Incoming,
-    IntoService, InvalidOption, Io, Listener, LocalAddr, Message, Options, Peer, Rejection,
-    ResponseHead, Route, Runtime, SendMessage, SendStatus, Serve, ServeError, Server, Service,
-    Socket, TcpOptions, Transport, TransportStream, TrySendError, Utf8Bytes, Ws, bytes, context,
-    futures, handshake, http, protocol, route, start_workers,
+    IntoService, InvalidNetwork, InvalidOption, Io, Listener, LocalAddr, Message, Networks,
+    Options, Peer, Rejection, ResponseHead, Route, Runtime, SendMessage, SendStatus, Serve,
+    ServeError, Server, Service, Socket, TcpOptions, Transport, TransportStream, TrySendError,
+    Utf8Bytes, Ws, bytes, context, futures, handshake, http, protocol, route, start_workers,
 };
 #[cfg(feature = "hyper")]
 pub use axeom_ws_core::{HttpService, HyperRuntime, Or, hyper};

@@ -136,6 +136,20 @@ fn axum_serves_a_page_sessions_and_a_chat_on_one_port_and_ends_all_with_one_sign
     });
 }
 
+#[cfg(all(unix, feature = "hyper", feature = "smol"))]
+#[test]
+fn smol_hyper_echoes_and_ends_with_one_signal() {
+    use support::runtimes::Smol;
+
+    support::run::<Smol>(async {
+        echoes::<Smol>("smol_hyper").await;
+        let mut example = Example::start::<Smol>("smol_hyper").await;
+        assert_eq!(example.get::<Smol>("/").await.body, "connect with a WebSocket\n");
+        let mut clients = [example.connect::<Smol>("/").await];
+        ends::<Smol>(&mut example, &mut clients).await;
+    });
+}
+
 async fn echo_echoes<R: Named>() {
     echoes::<R>("echo").await;
 }
@@ -350,7 +364,7 @@ impl Example {
         let line = example.line().await;
         let runtime = match name {
             "custom_runtime" => "custom",
-            "axum" => "axum",
+            "axum" | "smol_hyper" => name,
             _ => R::NAME,
         };
         let addr = line

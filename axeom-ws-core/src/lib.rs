@@ -23,6 +23,7 @@ mod link;
 #[cfg(all(test, loom))]
 mod loom_support;
 mod message;
+mod networks;
 mod options;
 mod origin;
 pub mod protocol;
@@ -61,6 +62,7 @@ pub use crate::{
     hub::AppHandle,
     link::ConnectionId,
     message::{Message, SendMessage},
+    networks::{InvalidNetwork, Networks},
     options::{InvalidOption, Options},
     runtime::{
         Acceptor, CloseWhole, EndSending, Incoming, Io, Listener, LocalAddr, Peer, Runtime,

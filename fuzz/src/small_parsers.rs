@@ -4,11 +4,12 @@ use std::{
 };
 
 use axeom_ws_core::{
-    App, CloseFrame, Context, Event, Utf8Bytes, Ws,
+    Answer, App, CloseFrame, Context, Event, Networks, Peer, Rejection, Service, Utf8Bytes, Ws,
     handshake::{OriginPolicy, check_head, check_upgrade, offered_protocols},
     http::{HeaderName, HeaderValue, Request, Uri, header, uri::Authority},
     protocol::{Inbound, Limits, Outbound, Role, Violation},
 };
+use futures::executor::block_on;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use crate::{
@@ -21,13 +22,56 @@ use crate::{
 /// The parsers of one line or less, chosen by the first byte.
 pub fn small_parsers(data: &[u8]) {
     let mut input = Input::new(data);
-    match input.byte() % 6 {
+    match input.byte() % 7 {
         0 => request_values(&mut input),
         1 => encoded_query(&mut input),
         2 => host_and_origin(&mut input),
         3 => protocols(&mut input),
         4 => close_frames(&mut input),
-        _ => routes(&mut input),
+        5 => routes(&mut input),
+        _ => proxies(&mut input),
+    }
+}
+
+/// Whatever a client sends, what a trusted proxy appends to it counts.
+fn proxies(input: &mut Input<'_>) {
+    const CLIENT: &str = "192.0.2.9:0";
+
+    thread_local! {
+        static SERVICES: [Service; 2] = {
+            let trusted = || Networks::new(["10.0.0.0/8"]).unwrap();
+            let app = || App::new();
+            [app().trust_x_forwarded(trusted()), app().trust_forwarded(trusted())].map(|app| {
+                let said = async |ctx: Context| Err(Rejection::forbidden(ctx.peer().to_string()));
+                app.guard(said).ws("/", |route| route).build().unwrap()
+            })
+        };
+    }
+    let (flags, sent) = (input.byte(), input.rest());
+    let is_forwarded = flags & 1 != 0;
+    let (name, appended): (_, &[u8]) = match (is_forwarded, flags & 2 != 0) {
+        (false, false) => (HeaderName::from_static("x-forwarded-for"), b"192.0.2.9"),
+        (false, true) => (HeaderName::from_static("x-forwarded-for"), b"192.0.2.9, 10.0.0.1"),
+        (true, false) => (header::FORWARDED, b"for=192.0.2.9;proto=https"),
+        (true, true) => (header::FORWARDED, b"proto=http;for=\"192.0.2.9:0\",for=10.0.0.1"),
+    };
+    let lines = [(header::HOST, &b"localhost"[..])];
+    // A proxy appends to the last line, or adds a line of its own.
+    let request = if flags & 4 == 0 {
+        let line = [sent, b", ", appended].concat();
+        with_headers(&[lines.as_slice(), &[(name, &*line)]].concat())
+    } else {
+        with_headers(&[lines.as_slice(), &[(name.clone(), sent), (name, appended)]].concat())
+    };
+    let Some(request) = request else { return };
+    let service = SERVICES.with(|services| services[usize::from(is_forwarded)].clone());
+    match block_on(service.respond(request, Peer::Unix)) {
+        Answer::Response(response) if response.status() == 400 => assert!(is_forwarded),
+        Answer::Response(response) => {
+            assert_eq!(response.status(), 403);
+            assert_eq!(response.body(), format!("{CLIENT}\n").as_bytes());
+        }
+        other => panic!("{other:?}"),
     }
 }
 

@@ -30,6 +30,7 @@ mod listeners;
 mod messages;
 mod opening;
 mod pace;
+mod proxies;
 mod raw_frames;
 mod raw_requests;
 mod routes;

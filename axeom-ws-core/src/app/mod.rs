@@ -4,6 +4,7 @@
 mod accepted;
 mod context;
 mod derive;
+mod fallback;
 mod group;
 mod handler;
 mod hooks;
@@ -44,15 +45,12 @@ pub use self::{
     socket::Socket,
     ws::Ws,
 };
-use self::{
-    hooks::Hooks,
-    scope::Scope,
-    service::{AdmissionLimits, Fallback},
-};
+use self::{fallback::Fallback, hooks::Hooks, scope::Scope, service::AdmissionLimits};
 use crate::{
     error::AppError,
-    handshake::HeadLimits,
+    handshake::{ForwardingHeaders, HeadLimits},
     hub::{AppHandle, Connections},
+    networks::Networks,
     options::Options,
 };
 
@@ -367,6 +365,46 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self
     }
 
+    /// Believes what these proxies say of the client in `X-Forwarded-For`, `X-Forwarded-Proto` and
+    /// `X-Forwarded-Host`, which nginx and most others can send. Default: no proxy is believed.
+    ///
+    /// A request that comes from one of the networks then has the client's address as its
+    /// [`peer`](crate::Context::peer), which limits per address, logs and handlers see, and the host
+    /// and scheme by which the client reached the proxy, which [`allow_hosts`](Self::allow_hosts)
+    /// and the check of the `Origin` go by. In any other request these headers mean nothing.
+    ///
+    /// Each proxy appends the address that it was reached from. They are read from the last on, and
+    /// the first that is no trusted proxy is the client. A client that a proxy does not know is
+    /// [`Peer::Unknown`](crate::Peer::Unknown), and a port that it does not give is 0. Of the two
+    /// other headers, the last value counts: have the proxy set them rather than append to what the
+    /// client sent.
+    ///
+    /// A Unix socket is trusted like an address in `networks`, because what can be reached through it
+    /// alone is a proxy on the same machine.
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::{App, Networks};
+    ///
+    /// let app = App::new().trust_x_forwarded(Networks::new(["10.0.0.0/8", "::1"])?);
+    /// # let _ = app;
+    /// # Ok::<(), axeom_ws::InvalidNetwork>(())
+    /// ```
+    pub fn trust_x_forwarded(mut self, networks: Networks) -> Self {
+        self.limits.proxies = Some((ForwardingHeaders::XForwarded, networks));
+        self
+    }
+
+    /// Does what [`trust_x_forwarded`](Self::trust_x_forwarded) does, with the `Forwarded` header of
+    /// RFC 7239 instead. A request whose `Forwarded` is malformed is refused with 400.
+    ///
+    /// Only one of the two headers is believed, that of the last call, because a proxy that writes
+    /// one passes the other on as the client sent it.
+    pub fn trust_forwarded(mut self, networks: Networks) -> Self {
+        self.limits.proxies = Some((ForwardingHeaders::Forwarded, networks));
+        self
+    }
+
     /// Limits how many connections the app may have at a time. Further ones are answered with 503 and
     /// `Retry-After`. Default: no limit.
     ///
@@ -387,7 +425,8 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// [`ipv6_prefix_len`](Self::ipv6_prefix_len) bits, because a single client has a whole one to
     /// choose from. An IPv4-mapped IPv6 address is counted as its IPv4 address.
     ///
-    /// Behind a proxy, all connections have the proxy's address.
+    /// Behind a proxy, all connections have the proxy's address, unless it is
+    /// [trusted](Self::trust_x_forwarded).
     pub fn max_connections_per_ip(mut self, most: usize) -> Self {
         self.limits.capacity.per_ip = Some(most);
         self

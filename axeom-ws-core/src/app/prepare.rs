@@ -1,5 +1,4 @@
-//! What a route says to a handshake: its context and its endpoint, whose types the router does not
-//! know.
+//! What a route does for a handshake: it derives the context, and chooses a subprotocol.
 
 use std::sync::Arc;
 

@@ -2,12 +2,13 @@ use std::{fmt, future::Future, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, 
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, Method, Request, Response, header, uri::Scheme};
+use http::{HeaderMap, Request, Response, header, uri::Scheme};
 
 use super::{
     App,
     accepted::{Accepted, Answer},
     context::Handshake,
+    fallback::{Fallback, fall_back},
     hooks::Hooks,
     prepare::{Prepared, RouteEndpoint, TurnedDown},
     request::RequestInfo,
@@ -17,9 +18,10 @@ use crate::{
     authority::Authority,
     contained::{Contained, caught},
     error::AppError,
-    handshake::{self, HeadLimits, Refusal, Upgrade, is_token_byte},
+    handshake::{self, Forwarded, ForwardingHeaders, HeadLimits, Refusal, Upgrade, is_token_byte},
     hub::{AppHandle, Capacity, Connections, Place},
     link::Link,
+    networks::Networks,
     options::{Options, Settings},
     protocol::Role,
     runtime::Peer,
@@ -102,6 +104,8 @@ pub(super) struct AdmissionLimits {
     pub(super) hosts: Option<Vec<String>>,
     /// The scheme by which pages reach the app, if it is known.
     pub(super) scheme: Option<Scheme>,
+    /// The proxies that are believed, and in which headers.
+    pub(super) proxies: Option<(ForwardingHeaders, Networks)>,
     pub(super) head: HeadLimits,
     pub(super) handshake_timeout: Duration,
     pub(super) capacity: Capacity,
@@ -112,15 +116,13 @@ impl Default for AdmissionLimits {
         Self {
             hosts: None,
             scheme: None,
+            proxies: None,
             head: HeadLimits::default(),
             handshake_timeout: Duration::from_secs(10),
             capacity: Capacity::default(),
         }
     }
 }
-
-pub(super) type Fallback =
-    Arc<dyn Fn(Request<()>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
 
 /// A route as the app declares it, not yet checked.
 pub(super) struct DeclaredRoute {
@@ -200,7 +202,7 @@ impl Service {
         let peer = peer.into();
         // The checks that need no await come first, to keep the future small: every connection
         // that opens holds it.
-        let checked = self.check(request.map(drop), peer, None);
+        let (peer, checked) = self.check(request.map(drop), peer, None);
         async move { self.answer(checked, peer, &mut None).await }
     }
 
@@ -213,7 +215,7 @@ impl Service {
         scheme: Option<Scheme>,
         place: &'a mut Option<Place>,
     ) -> impl Future<Output = Answer> + Send + use<'a> {
-        let checked = self.check(request, peer, scheme);
+        let (peer, checked) = self.check(request, peer, scheme);
         async move { self.answer(checked, peer, place).await }
     }
 
@@ -222,7 +224,7 @@ impl Service {
     async fn answer(&self, checked: Checked<'_>, peer: Peer, place: &mut Option<Place>) -> Answer {
         match checked {
             Checked::Handshake { route, upgrade, handshake } => {
-                let accepted = match place.take().map_or_else(|| self.enter(peer.ip()), Ok) {
+                let accepted = match self.enter_or_move(place.take(), peer) {
                     Ok(place) => self.accept(route, upgrade, &handshake, place).await,
                     Err(refusal) => Err(refusal.into_response()),
                 };
@@ -231,7 +233,7 @@ impl Service {
             }
             Checked::NoRoute(request) => {
                 let path = request.uri().path().to_owned();
-                let response = Box::pin(self.fall_back(*request)).await;
+                let response = Box::pin(fall_back(self.0.fallback.as_ref(), *request)).await;
                 self.note(Answer::Response(response), peer, &path)
             }
             Checked::Refused(path, refusal) => {
@@ -287,6 +289,19 @@ impl Service {
         Place::take(&self.0.connections, ip, self.0.limits.capacity)
     }
 
+    /// Counts the place of a connection under the client's address. A proxy has a place before it
+    /// says who its client is.
+    fn enter_or_move(&self, place: Option<Place>, client: Peer) -> Result<Place, Refusal> {
+        let Some(mut place) = place else { return self.enter(client.ip()) };
+        place.belongs_to(client.ip(), self.0.limits.capacity)?;
+        Ok(place)
+    }
+
+    /// Whether a peer is a proxy that says who its client is.
+    pub(crate) fn trusts(&self, peer: Peer) -> bool {
+        self.0.limits.proxies.as_ref().is_some_and(|(_, networks)| is_proxy(peer, networks))
+    }
+
     pub(crate) fn capacity(&self) -> Capacity {
         self.0.limits.capacity
     }
@@ -299,14 +314,52 @@ impl Service {
         self.0.limits.handshake_timeout
     }
 
-    /// Checks a request as far as that needs no user code.
-    fn check(&self, mut request: Request<()>, peer: Peer, scheme: Option<Scheme>) -> Checked<'_> {
+    /// Checks a request as far as that needs no user code. Returns the client, too.
+    fn check(
+        &self,
+        mut request: Request<()>,
+        peer: Peer,
+        scheme: Option<Scheme>,
+    ) -> (Peer, Checked<'_>) {
+        let checked =
+            handshake::check_head(&request).and_then(|()| self.find_client(&mut request, peer));
+        match checked {
+            Ok(forwarded) => {
+                let client = match forwarded.addr {
+                    None => peer,
+                    Some(addr) => addr.map_or(Peer::Unknown, Peer::Ip),
+                };
+                (client, self.check_client(request, client, forwarded.scheme.or(scheme)))
+            }
+            Err(refusal) => (peer, Checked::refused(&request, refusal)),
+        }
+    }
+
+    /// Reads what a trusted proxy says of the client.
+    fn find_client(&self, request: &mut Request<()>, peer: Peer) -> Result<Forwarded, Refusal> {
+        let Some((headers, networks)) = &self.0.limits.proxies else {
+            return Ok(Forwarded::default());
+        };
+        if !is_proxy(peer, networks) {
+            return Ok(Forwarded::default());
+        }
+        let mut forwarded = headers.read(request.headers(), networks)?;
+        if let Some(host) = forwarded.host.take() {
+            handshake::set_host(request, host);
+        }
+        Ok(forwarded)
+    }
+
+    fn check_client(
+        &self,
+        mut request: Request<()>,
+        peer: Peer,
+        scheme: Option<Scheme>,
+    ) -> Checked<'_> {
         let limits = &self.0.limits;
         let host_is_one_of = |hosts| handshake::check_host(&request, hosts);
-        let checked = handshake::check_head(&request)
-            .and_then(|()| limits.hosts.as_deref().map_or(Ok(()), host_is_one_of));
-        if let Err(refusal) = checked {
-            return Checked::Refused(request.uri().path().to_owned(), refusal);
+        if let Err(refusal) = limits.hosts.as_deref().map_or(Ok(()), host_is_one_of) {
+            return Checked::refused(&request, refusal);
         }
         handshake::settle_host(&mut request);
         let handshake = Handshake::new(request, peer);
@@ -318,20 +371,19 @@ impl Service {
 
     /// Finds the route of a request, and checks whether it is a handshake for that.
     fn route(&self, mut handshake: Handshake, scheme: Option<&Scheme>) -> Checked<'_> {
-        let path = handshake.request.uri().path();
-        let refused = |refusal| Checked::Refused(path.to_owned(), refusal);
-        let (route, params) = match self.0.router.find(path) {
+        let request = &handshake.request;
+        let (route, params) = match self.0.router.find(request.uri().path()) {
             Ok(found) => found,
             Err(NotFound::NoRoute) => return Checked::NoRoute(Box::new(handshake.request)),
-            Err(NotFound::NotText) => return refused(Refusal::PathNotText),
+            Err(NotFound::NotText) => return Checked::refused(request, Refusal::PathNotText),
         };
         let scheme = scheme.or(self.0.limits.scheme.as_ref());
-        match handshake::check_upgrade(&handshake.request, &route.settings.origins, scheme) {
+        match handshake::check_upgrade(request, &route.settings.origins, scheme) {
             Ok(upgrade) => {
                 handshake.params = params;
                 Checked::Handshake { route, upgrade, handshake: Arc::new(handshake) }
             }
-            Err(refusal) => refused(refusal),
+            Err(refusal) => Checked::refused(request, refusal),
         }
     }
 
@@ -387,25 +439,6 @@ impl Service {
         let route = Arc::clone(&route.path);
         Ok(Accepted::new(response, registration, deflate, route, info, start))
     }
-
-    async fn fall_back(&self, request: Request<()>) -> Response<Bytes> {
-        let plain = !handshake::is_upgrade(&request);
-        let Some(fallback) = self.0.fallback.as_ref().filter(|_| plain) else {
-            return Refusal::NotFound.into_response();
-        };
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Refusal::FallbackMethod.into_response();
-        }
-        if let Err(refusal) = handshake::check_no_body(request.headers()) {
-            return refusal.into_response();
-        }
-        let answered = AssertUnwindSafe(async { fallback(request).await }).catch_unwind().await;
-        answered.unwrap_or_else(|panic| {
-            let panic = caught(panic);
-            tracing::error!(panic, "the fallback panicked");
-            Refusal::Failed.into_response()
-        })
-    }
 }
 
 impl fmt::Debug for Service {
@@ -436,4 +469,18 @@ enum Checked<'a> {
 struct Unrouted {
     handshake: Handshake,
     scheme: Option<Scheme>,
+}
+
+impl Checked<'_> {
+    fn refused(request: &Request<()>, refusal: Refusal) -> Self {
+        Self::Refused(request.uri().path().to_owned(), refusal)
+    }
+}
+
+/// Whether a peer is one of the proxies that are trusted. Those on a Unix socket are.
+fn is_proxy(peer: Peer, networks: &Networks) -> bool {
+    match peer {
+        Peer::Unix => true,
+        peer => peer.ip().is_some_and(|ip| networks.contains(ip)),
+    }
 }

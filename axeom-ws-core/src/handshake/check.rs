@@ -1,6 +1,7 @@
 use async_tungstenite::tungstenite::handshake::derive_accept_key;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, uri::Scheme,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    uri::Scheme,
 };
 
 use super::{
@@ -43,6 +44,21 @@ fn host<B>(request: &Request<B>) -> Option<&[u8]> {
         Some(authority) => Some(authority.as_str().as_bytes()),
         None => request.headers().get(header::HOST).map(HeaderValue::as_bytes),
     }
+}
+
+/// Makes the host that a proxy has passed on that which the request asks for.
+pub(crate) fn set_host<B>(request: &mut Request<B>, host: HeaderValue) {
+    let mut parts = request.uri().clone().into_parts();
+    if let Some(authority) = &mut parts.authority {
+        // It was parsed as a host and a port, which are an authority.
+        if let Ok(named) = host.as_bytes().try_into() {
+            *authority = named;
+        }
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request.headers_mut().insert(header::HOST, host);
 }
 
 /// Replaces the `Host` header by the host that the target names, if it names one: that is the one

@@ -82,9 +82,21 @@ pub(super) fn extensions(
     Ok(offers)
 }
 
-struct Cursor<'a>(&'a [u8]);
+pub(super) struct Cursor<'a>(&'a [u8]);
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
+    pub(super) fn new(text: &'a [u8]) -> Self {
+        Self(text)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn is_at(&self, byte: u8) -> bool {
+        self.0.first() == Some(&byte)
+    }
+
     fn extension(&mut self) -> Option<ExtensionOffer> {
         let name = self.token()?;
         let mut params = Vec::new();
@@ -116,7 +128,25 @@ impl Cursor<'_> {
         (!value.is_empty()).then_some(value)
     }
 
-    fn token(&mut self) -> Option<String> {
+    /// Reads a quoted string (RFC 9110 §5.6.4), or as many of these bytes as there are.
+    pub(super) fn quoted_or(&mut self, is_allowed: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
+        if !self.take(b'"') {
+            let end = self.0.iter().position(|byte| !is_allowed(*byte)).unwrap_or(self.0.len());
+            let (value, rest) = self.0.split_at(end);
+            self.0 = rest;
+            return (!value.is_empty()).then(|| value.to_vec());
+        }
+        let mut value = Vec::new();
+        while !self.take(b'"') {
+            self.take(b'\\');
+            let (byte, rest) = self.0.split_first()?;
+            value.push(*byte);
+            self.0 = rest;
+        }
+        Some(value)
+    }
+
+    pub(super) fn token(&mut self) -> Option<String> {
         self.skip_space();
         let end = self.0.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(self.0.len());
         let (token, rest) = self.0.split_at(end);
@@ -125,13 +155,13 @@ impl Cursor<'_> {
         (!token.is_empty()).then(|| token.iter().copied().map(char::from).collect())
     }
 
-    fn take(&mut self, byte: u8) -> bool {
+    pub(super) fn take(&mut self, byte: u8) -> bool {
         let rest = self.0.strip_prefix(&[byte]);
         self.0 = rest.unwrap_or(self.0);
         rest.is_some()
     }
 
-    fn skip_space(&mut self) {
+    pub(super) fn skip_space(&mut self) {
         self.0 = self.0.trim_ascii_start();
     }
 }

@@ -39,6 +39,7 @@ mod check;
 mod client;
 mod deflate;
 mod encode;
+mod forwarded;
 mod head;
 mod lists;
 mod refusal;
@@ -58,8 +59,9 @@ pub use self::{
     refusal::Refusal,
 };
 pub(crate) use self::{
-    check::{check_host, check_no_body, settle_host},
+    check::{check_host, check_no_body, set_host, settle_host},
     deflate::negotiate,
     encode::{encode_head, encode_parts},
+    forwarded::{Forwarded, ForwardingHeaders},
     lists::is_token_byte,
 };

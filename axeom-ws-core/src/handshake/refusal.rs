@@ -42,6 +42,9 @@ pub enum Refusal {
         /// The name of the header.
         header: &'static str,
     },
+    /// 400: the `Forwarded` header that a trusted proxy sent is not what RFC 7239 §4 says.
+    #[error("Forwarded must be a list of elements with parameters, as RFC 7239 has it")]
+    BadForwarded,
     /// 421: the server does not answer for the host that the request asks for (RFC 9110 §15.5.20).
     #[error("this server does not answer for the host \"{host}\"; allow_hosts adds it")]
     UnknownHost {

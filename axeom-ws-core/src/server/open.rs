@@ -85,7 +85,8 @@ impl ServeTransport {
     /// Serves a connection without a server.
     fn alone(service: Service, clock: Clock, incoming: Incoming) -> Self {
         let peer = incoming.peer();
-        let Some(admission) = admit(&service, peer, peer.ip()) else {
+        let ip = peer.ip().filter(|_| !service.trusts(peer));
+        let Some(admission) = admit(&service, peer, ip) else {
             contain(|| drop(incoming));
             return Self(Stage::Over);
         };
@@ -102,7 +103,7 @@ impl ServeTransport {
         tasks: &Arc<Tasks>,
     ) -> Option<Self> {
         let peer = incoming.peer();
-        let ip = peer.ip().filter(|_| !acceptors.is_proxy(peer));
+        let ip = peer.ip().filter(|_| !acceptors.is_proxy(peer) && !service.trusts(peer));
         let admission = admit(service, peer, ip)?;
         let (task, abort) = tasks.enter();
         let clock = task.timers().clock().clone();
