@@ -223,7 +223,7 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     ///
     /// The request has passed the checks of its head (RFC 9112 §3.2) and of
     /// [`allow_hosts`](Self::allow_hosts), but may be no handshake. The [`Context`] has no values
-    /// and no parameters of a route. Headers that it adds to the 101 are kept. A server gives all
+    /// and no parameters of a route; its peer is the client that a trusted proxy has named. Headers that it adds to the 101 are kept. A server gives all
     /// that runs for a request, this included, the [`handshake_timeout`](Self::handshake_timeout),
     /// and drops it when the client leaves. In another HTTP server, only requests that are passed
     /// to the app are its own.
