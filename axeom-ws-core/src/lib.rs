@@ -61,7 +61,7 @@ pub use crate::{app::SendJsonError, json::JsonError};
 pub use crate::{
     app::{
         Accepted, Answer, App, Context, Group, Handler, HandlerResult, IntoService, Rejection,
-        Route, Service, Socket, Ws,
+        ResponseHead, Route, Service, Socket, Ws,
     },
     close::{CloseCode, CloseFrame},
     compression::{Compression, DeflateParams},
@@ -81,8 +81,6 @@ pub use crate::{
 };
 #[cfg(feature = "rustls")]
 pub use futures_rustls::rustls;
-#[cfg(feature = "proxy-protocol")]
-
 /// The type parameters of a [`Route`] and the bounds on them. Programs seldom name them.
 pub mod route {
     pub use crate::app::{
