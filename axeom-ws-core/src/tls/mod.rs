@@ -60,8 +60,8 @@ const SEND_BUFFER: usize = 32 * 1024;
 ///         Err(error) => eprintln!("the old certificate stays: {error}"),
 ///     }
 /// };
-/// let (served, ()) = axeom_ws::futures::join!(serving.into_future(), renewing);
-/// # served?;
+/// let both = axeom_ws::futures::future::join(serving.into_future(), renewing);
+/// # both.await.0?;
 /// # Ok(())
 /// # }
 /// ```
