@@ -45,6 +45,8 @@ pub use futures;
 pub use http;
 pub use socket2;
 
+#[cfg(feature = "rustls")]
+pub use futures_rustls::rustls;
 #[cfg(feature = "hyper")]
 pub use hyper;
 
@@ -79,8 +81,6 @@ pub use crate::{
     server::{ConnectionSet, Serve, Server, serve},
     utf8::Utf8Bytes,
 };
-#[cfg(feature = "rustls")]
-pub use futures_rustls::rustls;
 /// The type parameters of a [`Route`] and the bounds on them. Programs seldom name them.
 pub mod route {
     pub use crate::app::{
