@@ -14,9 +14,9 @@ pub use axeom_ws_core::{
     CloseFrame, CloseWhole, Closed, Compression, ConnectionError, ConnectionId, ConnectionSet,
     Context, DeflateParams, EndSending, Event, Group, Handler, HandlerResult, Incoming,
     IntoService, InvalidNetwork, InvalidOption, Io, Listener, LocalAddr, Message, Networks,
-    Options, Peer, Rejection, Route, Runtime, SendMessage, SendStatus, Serve, ServeError, Server,
-    Service, Socket, TcpOptions, Transport, TransportStream, TrySendError, Utf8Bytes, Ws, bytes,
-    context, futures, handshake, http, protocol, route, start_workers,
+    Options, Peer, Rejection, ResponseHead, Route, Runtime, SendMessage, SendStatus, Serve,
+    ServeError, Server, Service, Socket, TcpOptions, Transport, TransportStream, TrySendError,
+    Utf8Bytes, Ws, bytes, context, futures, handshake, http, protocol, route, start_workers,
 };
 #[cfg(feature = "rustls")]
 pub use axeom_ws_core::{ClientCertificates, Tls, TlsError, rustls};

@@ -50,13 +50,14 @@ on_every_runtime!(
     auth_asks_who_it_is,
     auth_knows_a_session_by_its_cookie,
     auth_keeps_others_out,
+    rate_limit_turns_away_who_comes_too_often,
 );
 
 #[cfg(unix)]
 mod ctrl_c {
     use super::*;
 
-    on_every_runtime!(echo, custom_runtime, chat, auth);
+    on_every_runtime!(echo, custom_runtime, chat, auth, rate_limit);
 
     async fn echo<R: Named>() {
         ends::<R>("echo", "/", &[]).await;
@@ -72,6 +73,10 @@ mod ctrl_c {
 
     async fn auth<R: Named>() {
         ends::<R>("auth", "/me?", &[ADA]).await;
+    }
+
+    async fn rate_limit<R: Named>() {
+        ends::<R>("rate_limit", "/?", &[]).await;
     }
 
     async fn ends<R: Named>(name: &str, path: &str, headers: &[(&'static str, &str)]) {
@@ -311,6 +316,23 @@ async fn auth_keeps_others_out<R: Named>() {
         let (mut client, _) = example.request::<R>("/me", &[ADA, ("origin", known)]).await.unwrap();
         assert_eq!(client.recv_text().await, "Hello, Ada");
     }
+}
+
+async fn rate_limit_turns_away_who_comes_too_often<R: Named>() {
+    let example = Example::start::<R>("rate_limit").await;
+    let mut admitted = 0;
+    let refused = loop {
+        match example.request::<R>("/", &[]).await {
+            Ok(_) => admitted += 1,
+            Err(tungstenite::Error::Http(refused)) => break refused,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert!(admitted >= 5, "{admitted}");
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let seconds: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=10).contains(&seconds), "{seconds}");
+    assert_eq!(example.get::<R>("/nowhere").await.status, 429, "paths make no difference");
 }
 
 async fn event<R: TestRuntime>(client: &mut Client<R>) -> Value {

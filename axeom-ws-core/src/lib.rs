@@ -45,6 +45,8 @@ pub use futures;
 pub use http;
 pub use socket2;
 
+#[cfg(feature = "rustls")]
+pub use futures_rustls::rustls;
 #[cfg(feature = "hyper")]
 pub use hyper;
 
@@ -61,7 +63,7 @@ pub use crate::{app::SendJsonError, json::JsonError};
 pub use crate::{
     app::{
         Accepted, Answer, App, Context, Group, Handler, HandlerResult, IntoService, Rejection,
-        Route, Service, Socket, Ws,
+        ResponseHead, Route, Service, Socket, Ws,
     },
     close::{CloseCode, CloseFrame},
     compression::{Compression, DeflateParams},
@@ -79,9 +81,6 @@ pub use crate::{
     server::{ConnectionSet, Serve, Server, serve},
     utf8::Utf8Bytes,
 };
-#[cfg(feature = "rustls")]
-pub use futures_rustls::rustls;
-
 /// The type parameters of a [`Route`] and the bounds on them. Programs seldom name them.
 pub mod route {
     pub use crate::app::{

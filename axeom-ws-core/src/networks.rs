@@ -1,9 +1,10 @@
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 use thiserror::Error;
 
-/// Networks whose addresses are trusted, such as those of the proxies in front of a server.
+/// Networks whose addresses are trusted, such as those of the proxies in front of a server, and
+/// perhaps Unix sockets.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;
@@ -21,7 +22,10 @@ use thiserror::Error;
 /// # Ok::<(), axeom_ws::BoxError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Networks(Vec<IpNet>);
+pub struct Networks {
+    networks: Vec<IpNet>,
+    has_unix: bool,
+}
 
 impl Networks {
     /// Networks in CIDR notation, such as `10.0.0.0/8`. An address without a prefix length stands
@@ -38,31 +42,27 @@ impl Networks {
                 .or_else(|_| IpNet::from_str(network))
                 .map_err(|_| InvalidNetwork { network: network.to_owned() })
         };
-        networks
-            .into_iter()
-            .map(|network| parse(network.as_ref()))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let networks = networks.into_iter().map(|network| parse(network.as_ref()));
+        Ok(Self { networks: networks.collect::<Result<_, _>>()?, has_unix: false })
+    }
+
+    /// Trusts whoever connects to a Unix domain socket, too: a proxy on the same machine. Whoever
+    /// may write to the socket's file can.
+    pub fn and_unix(mut self) -> Self {
+        self.has_unix = true;
+        self
+    }
+
+    /// Whether Unix sockets are among them.
+    pub fn has_unix(&self) -> bool {
+        self.has_unix
     }
 
     /// Whether the address is in one of the networks. An IPv4-mapped IPv6 address is its IPv4
     /// address.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
-        self.0.iter().any(|network| network.contains(&ip))
-    }
-}
-
-/// Writes the networks with commas between them.
-impl fmt::Display for Networks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, network) in self.0.iter().enumerate() {
-            if n > 0 {
-                f.write_str(", ")?;
-            }
-            fmt::Display::fmt(network, f)?;
-        }
-        Ok(())
+        self.networks.iter().any(|network| network.contains(&ip))
     }
 }
 

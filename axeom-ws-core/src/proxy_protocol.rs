@@ -39,9 +39,9 @@ use crate::{
 /// use axeom_ws::{App, BoxError, Networks, ProxyProtocol, Runtime, Server};
 ///
 /// # async fn example<R: Runtime + Default>(app: App) -> Result<(), BoxError> {
-/// let proxies = ProxyProtocol::trusting(Networks::new(["10.0.0.0/8", "fd00::/8"])?);
+/// let proxies = Networks::new(["10.0.0.0/8", "fd00::/8"])?;
 /// let server = Server::<R>::bind("0.0.0.0:3000").await?;
-/// server.acceptor(proxies).serve(app).await?;
+/// server.acceptor(ProxyProtocol::trusting(proxies)).serve(app).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -61,13 +61,12 @@ pub struct ProxyProtocol {
 ///
 /// let stranger = std::net::SocketAddr::from(([192, 0, 2, 9], 4711));
 /// let incoming = Incoming::new(Io::new(Cursor::new(vec![0; 64])), stranger);
-/// let acceptor = ProxyProtocol::trusting(Networks::new(["10.0.0.1"])?);
+/// let acceptor = ProxyProtocol::trusting(Networks::new(["10.0.0.1"]).unwrap());
 /// let error = acceptor.accept(incoming).await.unwrap_err();
 /// let inside = error.get_ref().and_then(|inside| inside.downcast_ref());
 /// assert!(matches!(inside, Some(ProxyProtocolError::Stranger { .. })));
 /// assert_eq!(error.to_string(), "192.0.2.9:4711 is not a proxy that is trusted");
-/// # Ok::<(), axeom_ws::BoxError>(())
-/// # }).unwrap();
+/// # });
 /// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -89,8 +88,7 @@ pub enum ProxyProtocolError {
 }
 
 impl ProxyProtocol {
-    /// Trusts the proxies of these networks. A Unix socket is trusted like them, because what can be
-    /// reached through it is for the program and the system to decide.
+    /// Trusts the proxies in these networks.
     pub fn trusting(proxies: Networks) -> Self {
         Self { trusted: proxies }
     }
@@ -99,7 +97,7 @@ impl ProxyProtocol {
 impl Acceptor for ProxyProtocol {
     async fn accept(&self, mut incoming: Incoming) -> io::Result<Incoming> {
         let peer = incoming.peer();
-        if !peer.is_trusted(&self.trusted) {
+        if !peer.is_in(&self.trusted) {
             let stranger = ProxyProtocolError::Stranger { peer };
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, stranger));
         }
@@ -115,7 +113,7 @@ impl Acceptor for ProxyProtocol {
     }
 
     fn is_proxy(&self, peer: Peer) -> bool {
-        peer.is_trusted(&self.trusted)
+        peer.is_in(&self.trusted)
     }
 }
 

@@ -39,7 +39,7 @@ fn proxies(input: &mut Input<'_>) {
 
     thread_local! {
         static SERVICES: [Service; 2] = {
-            let trusted = || Networks::new(["10.0.0.0/8"]).unwrap();
+            let trusted = || Networks::new(["10.0.0.0/8"]).unwrap().and_unix();
             let app = || App::new();
             [app().trust_x_forwarded(trusted()), app().trust_forwarded(trusted())].map(|app| {
                 let said = async |ctx: Context| Err(Rejection::forbidden(ctx.peer().to_string()));

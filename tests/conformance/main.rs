@@ -20,6 +20,7 @@ mod framing;
 mod handlers;
 mod handshake;
 mod head;
+mod hooks;
 #[cfg(feature = "json")]
 mod json;
 mod keepalive;

@@ -116,26 +116,25 @@ impl<F: Fn()> Drop for OnDrop<F> {
 async fn a_derive_ends_when_its_client_leaves<R: TestRuntime>() {
     let mut told = Events::new();
     let tell = told.teller();
-    // The derive would end with its time too.
-    let app = App::new()
-        .max_connections(1)
-        .handshake_timeout(NEVER)
-        .guard(move |_| {
-            let tell = tell.clone();
-            async move {
-                tell("begun");
-                let _ended = OnDrop(|| tell("ended"));
-                pending().await
-            }
-        })
-        .ws("/", |route| route);
-    let server = TestServer::start::<R, _>(app).await;
-    let mut raw = server.raw::<R>().await;
-    raw.send(Request::get("/").text()).await;
-    assert_eq!(told.next().await, "begun");
-    drop(raw);
-    assert_eq!(told.next().await, "ended");
-    until(|| server.handle.connections() == 0).await;
+    let never = move |_| {
+        let tell = tell.clone();
+        async move {
+            tell("begun");
+            let _ended = OnDrop(|| tell("ended"));
+            pending().await
+        }
+    };
+    for app in [App::new().guard(never.clone()), App::new().before(never)] {
+        // The derive would end with its time too.
+        let app = app.max_connections(1).handshake_timeout(NEVER).ws("/", |route| route);
+        let server = TestServer::start::<R, _>(app).await;
+        let mut raw = server.raw::<R>().await;
+        raw.send(Request::get("/").text()).await;
+        assert_eq!(told.next().await, "begun");
+        drop(raw);
+        assert_eq!(told.next().await, "ended");
+        until(|| server.handle.connections() == 0).await;
+    }
 }
 
 async fn a_derive_that_takes_too_long_is_answered_with_503<R: TestRuntime>() {

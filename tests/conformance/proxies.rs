@@ -19,7 +19,7 @@ on_every_runtime!(
     hosts_are_allowed_by_what_the_client_asked_for,
     clients_are_counted_by_their_own_addresses;
     alone: silent_proxies_are_not_counted_as_one_client,
-    a_proxy_on_a_unix_socket_is_believed,
+    a_proxy_on_a_unix_socket_is_believed_if_that_is_said,
 );
 
 /// The addresses of the tests' clients, as one that comes from the same machine.
@@ -146,15 +146,18 @@ async fn silent_proxies_are_not_counted_as_one_client<R: TestRuntime>() {
     assert_eq!(client.frame().await, Frame::text("192.0.2.1:0 at localhost"));
 }
 
-async fn a_proxy_on_a_unix_socket_is_believed<R: TestRuntime>() {
-    let service = trusting().build().unwrap();
-    let (client, server) = pipe();
-    let transport = axeom_ws::Io::new(server);
-    R::default().spawn(service.serve_transport(R::default(), transport, Peer::Unix));
-    let mut raw = Raw::new(client);
-    raw.send(request(&["X-Forwarded-For: 192.0.2.1"]).text()).await;
-    assert_eq!(raw.head().await.status, 101);
-    assert_eq!(raw.frame().await, Frame::text("192.0.2.1:0 at localhost"));
+async fn a_proxy_on_a_unix_socket_is_believed_if_that_is_said<R: TestRuntime>() {
+    let own = Networks::new(OWN).unwrap();
+    for (networks, expected) in [(own.clone().and_unix(), "192.0.2.1:0"), (own, "unix")] {
+        let service = app().trust_x_forwarded(networks).build().unwrap();
+        let (client, server) = pipe();
+        let transport = axeom_ws::Io::new(server);
+        R::default().spawn(service.serve_transport(R::default(), transport, Peer::Unix));
+        let mut raw = Raw::new(client);
+        raw.send(request(&["X-Forwarded-For: 192.0.2.1"]).text()).await;
+        assert_eq!(raw.head().await.status, 101);
+        assert_eq!(raw.frame().await, Frame::text(&format!("{expected} at localhost")));
+    }
     // A stream of another kind is no proxy.
     let mut raw = in_memory::<R>(&app().build().unwrap());
     raw.send(request(&["X-Forwarded-For: 192.0.2.1"]).text()).await;

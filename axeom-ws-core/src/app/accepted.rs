@@ -101,7 +101,7 @@ impl Accepted {
     }
 
     /// The 101 response (RFC 6455 §4.2.2), or 200 over HTTP/2 (RFC 8441 §5), with the headers that
-    /// derives added.
+    /// derives and [`App::on_response`](crate::App::on_response) added.
     pub fn response(&self) -> &Response<()> {
         &self.0.response
     }
@@ -116,6 +116,10 @@ impl Accepted {
         let read_ahead = Input::new(read_ahead);
         let timer = Timer::own(Clock::new(runtime));
         self.start(timer, transport.boxed(), read_ahead).await;
+    }
+
+    pub(super) fn response_mut(&mut self) -> &mut Response<()> {
+        &mut self.0.response
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {

@@ -1,10 +1,11 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::{
     layers::FoundIn,
     request::{self, Params},
+    response_head,
 };
 use crate::{
     runtime::Peer,
@@ -12,7 +13,8 @@ use crate::{
 };
 
 /// A handshake in progress, as derives and guards see it: the request, the values of the
-/// context so far, and the headers to add to the 101 response.
+/// context so far, and the headers to add to the 101 response. [`App::before`](crate::App::before)
+/// sees requests that may be no handshakes.
 ///
 /// It is cheap to clone.
 ///
@@ -42,8 +44,18 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn new(request: Request<()>, params: Params, peer: Peer) -> Self {
-        Self { request, params, peer, response_headers: Mutex::default() }
+    pub(super) fn new(request: Request<()>, peer: Peer) -> Self {
+        Self { request, params: Params::default(), peer, response_headers: Mutex::default() }
+    }
+
+    /// Takes back what a context had. If the program has kept one, it is copied.
+    pub(super) fn reclaim(shared: Arc<Self>) -> Self {
+        Arc::try_unwrap(shared).unwrap_or_else(|kept| Self {
+            request: kept.request.clone(),
+            params: kept.params.clone(),
+            peer: kept.peer,
+            response_headers: Mutex::new(lock(&kept.response_headers).clone()),
+        })
     }
 
     pub(super) fn take_response_headers(&self) -> HeaderMap {
@@ -112,6 +124,12 @@ impl<D> Context<D> {
         request::cookie(cookies.map(HeaderValue::as_bytes), name)
     }
 
+    /// The method of the request: GET for a handshake, or CONNECT over HTTP/2 (RFC 8441 §4). In
+    /// [`App::before`](crate::App::before) it may be any.
+    pub fn method(&self) -> &Method {
+        self.handshake.request.method()
+    }
+
     /// The version of HTTP that the request came over: HTTP/1.1, or HTTP/2 in an app that is mounted
     /// in another HTTP server.
     pub fn version(&self) -> Version {
@@ -126,7 +144,8 @@ impl<D> Context<D> {
     /// The percent-decoded value of a parameter in the route's path. The name `*` gives the tail
     /// that a `*` segment matched, which may be empty.
     ///
-    /// A name that the route does not have gives an empty string, and is logged as an error.
+    /// A name that the route does not have gives an empty string, and is logged as an error. In
+    /// [`App::before`](crate::App::before) there is no route yet, and no parameter.
     pub fn param(&self, name: &str) -> &str {
         self.handshake.params.get(name)
     }
@@ -170,21 +189,12 @@ impl<D> Context<D> {
 
     /// Adds a header to the 101 response, such as `Set-Cookie`. Headers that belong to the
     /// handshake are ignored: `Connection`, `Upgrade`, `Sec-WebSocket-*`, `Content-Length` and
-    /// `Transfer-Encoding`.
+    /// `Transfer-Encoding`. For all responses there is
+    /// [`App::on_response`](crate::App::on_response).
     pub fn append_response_header(&self, name: HeaderName, value: HeaderValue) {
-        let handshake_header = name.as_str().starts_with("sec-websocket-")
-            || matches!(
-                name,
-                http::header::CONNECTION
-                    | http::header::UPGRADE
-                    | http::header::CONTENT_LENGTH
-                    | http::header::TRANSFER_ENCODING
-            );
-        if handshake_header {
-            tracing::warn!(%name, "this response header belongs to the handshake; it is ignored");
-            return;
+        if response_head::may_add(&name) {
+            lock(&self.handshake.response_headers).append(name, value);
         }
-        lock(&self.handshake.response_headers).append(name, value);
     }
 }
 

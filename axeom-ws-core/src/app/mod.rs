@@ -4,8 +4,10 @@
 mod accepted;
 mod context;
 mod derive;
+mod fallback;
 mod group;
 mod handler;
+mod hooks;
 #[cfg(feature = "json")]
 mod json;
 mod layers;
@@ -14,6 +16,7 @@ mod loom_model;
 mod prepare;
 mod rejection;
 mod request;
+mod response_head;
 mod route;
 mod router;
 mod run;
@@ -22,7 +25,7 @@ mod service;
 mod socket;
 mod ws;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{error::Error, fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, uri::Scheme};
@@ -36,15 +39,13 @@ pub use self::{
     handler::{Callback, Callbacks, Handler, HandlerResult, NoCallbacks, Outcome, Unset},
     layers::{FoundIn, Get, Here, There, With},
     rejection::Rejection,
+    response_head::ResponseHead,
     route::{Endpoint, Handled, Route, SocketLoop},
     service::{IntoService, Service},
     socket::Socket,
     ws::Ws,
 };
-use self::{
-    scope::Scope,
-    service::{AdmissionLimits, Fallback},
-};
+use self::{fallback::Fallback, hooks::Hooks, scope::Scope, service::AdmissionLimits};
 use crate::{
     error::AppError,
     handshake::{ForwardingHeaders, HeadLimits},
@@ -103,6 +104,7 @@ pub struct App<D = ()> {
     scope: Scope<D>,
     connections: Arc<Connections>,
     fallback: Option<Fallback>,
+    hooks: Hooks,
     limits: AdmissionLimits,
 }
 
@@ -113,6 +115,7 @@ impl App {
             scope: Scope::new(),
             connections: Arc::default(),
             fallback: None,
+            hooks: Hooks::default(),
             limits: AdmissionLimits::default(),
         }
     }
@@ -135,7 +138,8 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     ///
     /// Derives and guards run in the order they were added, and only for valid handshakes (RFC 6455
     /// §4.2.1). A [`Rejection`] is sent to the client as it is. Any other error, and a panic,
-    /// becomes a 500 without details. No timeout applies to derives and guards.
+    /// becomes a 500 without details; [`map_error`](Self::map_error) makes of an error what else the
+    /// client is to see. A server gives them the [`handshake_timeout`](Self::handshake_timeout).
     ///
     /// Browsers do not show a page the response to a failed handshake. To tell a page why it may
     /// not connect, accept the handshake and close the connection in `open`, with a code from 4000
@@ -212,6 +216,103 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self
     }
 
+    /// Runs for every request of the app, ahead of routing: handshakes, requests for the fallback,
+    /// and those that no route has. A [`Rejection`] is sent to the client as it is, and an error or a
+    /// panic becomes what those of a [`derive`](Self::derive) become. Several run in the order they
+    /// were added, whatever routes and derives are added between them, until one rejects.
+    ///
+    /// The request has passed the checks of its head (RFC 9112 §3.2) and of
+    /// [`allow_hosts`](Self::allow_hosts), but may be no handshake. The [`Context`] has no values
+    /// and no parameters of a route; its peer is the client that a trusted proxy has named. Headers that it adds to the 101 are kept. A server gives all
+    /// that runs for a request, this included, the [`handshake_timeout`](Self::handshake_timeout),
+    /// and drops it when the client leaves. In another HTTP server, only requests that are passed
+    /// to the app are its own.
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::{App, Rejection, http::StatusCode};
+    ///
+    /// let app = App::new()
+    ///     .before(async |request| match request.uri().path() {
+    ///         path if path.starts_with("/v1/") => {
+    ///             Err(Rejection::new(StatusCode::GONE, "the API is under /v2 now"))
+    ///         }
+    ///         _ => Ok(()),
+    ///     })
+    ///     .ws("/v2/chat", |route| route);
+    /// # let _ = app;
+    /// ```
+    pub fn before<F, Fut>(mut self, before: F) -> Self
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Rejection>> + Send + 'static,
+    {
+        self.hooks.add_before(before);
+        self
+    }
+
+    /// Sees every response of the app, and may add headers to it: the 101, responses of the
+    /// fallback, rejections, and refusals of what is no handshake, of what cannot be parsed, and of
+    /// clients without a place. Several run in the order they were added.
+    ///
+    /// It runs once for each response, right before that is sent, and must not block. If it
+    /// panics, the response goes out with what was added so far. Another HTTP server answers itself
+    /// what it cannot parse.
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use axeom_ws::{
+    ///     App,
+    ///     http::{HeaderValue, header},
+    /// };
+    ///
+    /// let app = App::new().ws("/chat", |route| route).on_response(|response| {
+    ///     response.insert(header::SERVER, HeaderValue::from_static("chat"));
+    ///     if response.status().is_client_error() {
+    ///         response.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    ///     }
+    /// });
+    /// # let _ = app;
+    /// ```
+    pub fn on_response<F>(mut self, on_response: F) -> Self
+    where
+        F: Fn(&mut ResponseHead<'_>) + Send + Sync + 'static,
+    {
+        self.hooks.add_on_response(on_response);
+        self
+    }
+
+    /// Decides what an error of a derive, a guard or [`before`](Self::before) looks like to the
+    /// client: the [`Rejection`] that it returns is sent as it is. It is given the
+    /// [`source`](Rejection::source) of the rejection, and is not asked about rejections that have
+    /// none. Default: a 500 without details. A second call replaces the first.
+    ///
+    /// The error is logged in any case. If the closure panics, the client gets the default; so it
+    /// does if a derive panics.
+    ///
+    /// ```
+    /// # use axeom_ws_core as axeom_ws;
+    /// use std::num::ParseIntError;
+    ///
+    /// use axeom_ws::{App, Rejection, http::StatusCode};
+    ///
+    /// let app = App::new()
+    ///     .map_error(|error| match error.downcast_ref::<ParseIntError>() {
+    ///         Some(error) => Rejection::bad_request(format!("send a number: {error}")),
+    ///         None => Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "try again later"),
+    ///     })
+    ///     .derive(async |ctx| Ok(ctx.param("room").parse::<u32>()?))
+    ///     .ws("/chat/:room", |route| route);
+    /// # let _ = app;
+    /// ```
+    pub fn map_error<F>(mut self, map_error: F) -> Self
+    where
+        F: Fn(&(dyn Error + 'static)) -> Rejection + Send + Sync + 'static,
+    {
+        self.hooks.set_map_error(map_error);
+        self
+    }
+
     /// Limits the size of request heads. Default: 16 KiB, 100 headers, and 8 KiB for the request
     /// line.
     pub fn head_limits(mut self, limits: HeadLimits) -> Self {
@@ -219,8 +320,8 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
         self
     }
 
-    /// Limits how long a client may take to send its request head, and then how long derives, guards
-    /// and the fallback may take, after which the answer is 503. Default: 10 s each.
+    /// Limits how long a client may take to send its request head, and then how long
+    /// [`before`](Self::before), derives, guards and the fallback may take together, after which the answer is 503. Default: 10 s each.
     ///
     /// A client that takes a long response more slowly than 1 KiB a second, measured over this
     /// time, is given up.
@@ -277,9 +378,6 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// [`Peer::Unknown`](crate::Peer::Unknown), and a port that it does not give is 0. Of the two
     /// other headers, the last value counts: have the proxy set them rather than append to what the
     /// client sent.
-    ///
-    /// A Unix socket is trusted like an address in `networks`, because what can be reached through it
-    /// alone is a proxy on the same machine.
     ///
     /// ```
     /// # use axeom_ws_core as axeom_ws;
@@ -350,13 +448,13 @@ impl<D: Clone + Send + Sync + 'static> App<D> {
     /// # Errors
     /// A path, option, subprotocol or host is invalid, or two routes have the same path.
     pub fn build(self) -> Result<Service, AppError> {
-        let Self { scope, connections, fallback, limits } = self;
-        Service::new(scope.into_routes(), fallback, connections, limits)
+        let Self { scope, connections, fallback, hooks, limits } = self;
+        Service::new(scope.into_routes(), fallback, hooks, connections, limits)
     }
 
     fn map<D2>(self, change: impl FnOnce(Scope<D>) -> Scope<D2>) -> App<D2> {
-        let Self { scope, connections, fallback, limits } = self;
-        App { scope: change(scope), connections, fallback, limits }
+        let Self { scope, connections, fallback, hooks, limits } = self;
+        App { scope: change(scope), connections, fallback, hooks, limits }
     }
 }
 

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::HeaderValue;
 
 use super::{
     accepted::StartConnection,
@@ -25,21 +24,6 @@ pub(super) struct Prepared {
 pub(super) enum TurnedDown {
     Rejected(Rejection),
     Refused(Refusal),
-}
-
-impl TurnedDown {
-    pub(super) fn into_response(self, handshake: &Handshake) -> Response<Bytes> {
-        match self {
-            Self::Refused(refusal) => refusal.into_response(),
-            Self::Rejected(rejection) => {
-                if let Some(error) = rejection.source() {
-                    let path = handshake.request.uri().path();
-                    tracing::error!(error, path, "a derive or guard failed");
-                }
-                rejection.into_response()
-            }
-        }
-    }
 }
 
 /// A route's context and endpoint, with their types erased.

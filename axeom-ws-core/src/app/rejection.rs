@@ -5,10 +5,11 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::{error::BoxError, handshake::Refusal};
 
-/// The HTTP response with which a derive or guard rejects a handshake.
+/// The HTTP response with which a derive or guard rejects a handshake, or
+/// [`App::before`](crate::App::before) any request.
 ///
-/// `?` converts any error to a rejection: the client gets a 500 without details, and the server
-/// logs the error.
+/// `?` converts any error to a rejection: the client gets a 500 without details, or what
+/// [`App::map_error`](crate::App::map_error) makes of the error, and the server logs it.
 ///
 /// ```
 /// # use axeom_ws_core as axeom_ws;

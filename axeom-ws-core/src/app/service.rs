@@ -2,13 +2,15 @@ use std::{fmt, future::Future, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, 
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, Method, Request, Response, header, uri::Scheme};
+use http::{HeaderMap, Request, Response, header, uri::Scheme};
 
 use super::{
     App,
     accepted::{Accepted, Answer},
     context::Handshake,
-    prepare::{Prepared, RouteEndpoint},
+    fallback::{Fallback, fall_back},
+    hooks::Hooks,
+    prepare::{Prepared, RouteEndpoint, TurnedDown},
     request::RequestInfo,
     router::{NotFound, Router},
 };
@@ -48,6 +50,7 @@ pub struct Service(Arc<Contained<Inner>>);
 struct Inner {
     router: Router<Arc<ServedRoute>>,
     fallback: Option<Fallback>,
+    hooks: Hooks,
     connections: Arc<Connections>,
     limits: AdmissionLimits,
 }
@@ -121,9 +124,6 @@ impl Default for AdmissionLimits {
     }
 }
 
-pub(super) type Fallback =
-    Arc<dyn Fn(Request<()>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
-
 /// A route as the app declares it, not yet checked.
 pub(super) struct DeclaredRoute {
     pub(super) path: String,
@@ -168,6 +168,7 @@ impl Service {
     pub(super) fn new(
         routes: impl Iterator<Item = DeclaredRoute>,
         fallback: Option<Fallback>,
+        hooks: Hooks,
         connections: Arc<Connections>,
         limits: AdmissionLimits,
     ) -> Result<Self, AppError> {
@@ -180,7 +181,7 @@ impl Service {
             Ok((route.path.to_string(), Arc::new(route)))
         });
         let router = Router::new(routes.collect::<Result<Vec<_>, _>>()?)?;
-        Ok(Self(Arc::new(Contained::new(Inner { router, fallback, connections, limits }))))
+        Ok(Self(Arc::new(Contained::new(Inner { router, fallback, hooks, connections, limits }))))
     }
 
     /// Returns a handle to the app.
@@ -192,7 +193,7 @@ impl Service {
     /// §4.2), or returns the response to send instead.
     ///
     /// Cancel safe: dropping the future abandons the handshake, and no connection is counted. A
-    /// derive or guard that is running is dropped.
+    /// `before`, derive or guard that is running is dropped.
     pub fn respond<B, P: Into<Peer>>(
         &self,
         request: Request<B>,
@@ -228,17 +229,55 @@ impl Service {
                     Err(refusal) => Err(refusal.into_response()),
                 };
                 let answer = accepted.map_or_else(Answer::Response, Answer::Upgrade);
-                note_answer(answer, peer, handshake.request.uri().path())
+                self.note(answer, peer, handshake.request.uri().path())
             }
             Checked::NoRoute(request) => {
                 let path = request.uri().path().to_owned();
-                let response = Box::pin(self.fall_back(*request)).await;
-                note_answer(Answer::Response(response), peer, &path)
+                let response = Box::pin(fall_back(self.0.fallback.as_ref(), *request)).await;
+                self.note(Answer::Response(response), peer, &path)
             }
             Checked::Refused(path, refusal) => {
-                note_answer(Answer::Response(refusal.into_response()), peer, &path)
+                self.note(Answer::Response(refusal.into_response()), peer, &path)
             }
+            Checked::Unrouted(unrouted) => self.answer_unrouted(*unrouted, place).await,
         }
+    }
+
+    /// Answers a request that the app wants to see ahead of routing. It is boxed, to keep the future
+    /// of an app that has no such wish small.
+    fn answer_unrouted<'a>(
+        &'a self,
+        Unrouted { handshake, scheme }: Unrouted,
+        place: &'a mut Option<Place>,
+    ) -> BoxFuture<'a, Answer> {
+        let (peer, handshake) = (handshake.peer, Arc::new(handshake));
+        Box::pin(async move {
+            if let Err(response) = self.0.hooks.before(&handshake).await {
+                let path = handshake.request.uri().path();
+                return self.note(Answer::Response(response), peer, path);
+            }
+            let checked = self.route(Handshake::reclaim(handshake), scheme.as_ref());
+            self.answer(checked, peer, place).await
+        })
+    }
+
+    /// Has the app add to an answer what it adds to all, and says what it is.
+    fn note(&self, mut answer: Answer, peer: Peer, path: &str) -> Answer {
+        match &mut answer {
+            Answer::Upgrade(accepted) => self.0.hooks.on_response(accepted.response_mut()),
+            Answer::Response(response) => self.0.hooks.on_response(response),
+        }
+        let status = answer.status();
+        telemetry::handshake(status);
+        tracing::debug!(%peer, path, %status, "handshake answered");
+        answer
+    }
+
+    /// The response to a request that the app has not seen, or not in time.
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Response<Bytes> {
+        let mut response = refusal.into_response();
+        self.0.hooks.on_response(&mut response);
+        response
     }
 
     pub(crate) fn connections(&self) -> &Arc<Connections> {
@@ -260,7 +299,7 @@ impl Service {
 
     /// Whether a peer is a proxy that says who its client is.
     pub(crate) fn trusts(&self, peer: Peer) -> bool {
-        self.0.limits.proxies.as_ref().is_some_and(|(_, networks)| peer.is_trusted(networks))
+        self.0.limits.proxies.as_ref().is_some_and(|(_, networks)| peer.is_in(networks))
     }
 
     pub(crate) fn capacity(&self) -> Capacity {
@@ -302,7 +341,7 @@ impl Service {
         let Some((headers, networks)) = &self.0.limits.proxies else {
             return Ok(Forwarded::default());
         };
-        if !peer.is_trusted(networks) {
+        if !peer.is_in(networks) {
             return Ok(Forwarded::default());
         }
         let mut forwarded = headers.read(request.headers(), networks)?;
@@ -324,18 +363,28 @@ impl Service {
             return Checked::refused(&request, refusal);
         }
         handshake::settle_host(&mut request);
+        let handshake = Handshake::new(request, peer);
+        if self.0.hooks.has_before() {
+            return Checked::Unrouted(Box::new(Unrouted { handshake, scheme: scheme.cloned() }));
+        }
+        self.route(handshake, scheme)
+    }
+
+    /// Finds the route of a request, and checks whether it is a handshake for that.
+    fn route(&self, mut handshake: Handshake, scheme: Option<&Scheme>) -> Checked<'_> {
+        let request = &handshake.request;
         let (route, params) = match self.0.router.find(request.uri().path()) {
             Ok(found) => found,
-            Err(NotFound::NoRoute) => return Checked::NoRoute(Box::new(request)),
-            Err(NotFound::NotText) => return Checked::refused(&request, Refusal::PathNotText),
+            Err(NotFound::NoRoute) => return Checked::NoRoute(Box::new(handshake.request)),
+            Err(NotFound::NotText) => return Checked::refused(request, Refusal::PathNotText),
         };
-        let scheme = scheme.or(limits.scheme.as_ref());
-        match handshake::check_upgrade(&request, &route.settings.origins, scheme) {
+        let scheme = scheme.or(self.0.limits.scheme.as_ref());
+        match handshake::check_upgrade(request, &route.settings.origins, scheme) {
             Ok(upgrade) => {
-                let handshake = Arc::new(Handshake::new(request, params, peer));
-                Checked::Handshake { route, upgrade, handshake }
+                handshake.params = params;
+                Checked::Handshake { route, upgrade, handshake: Arc::new(handshake) }
             }
-            Err(refusal) => Checked::refused(&request, refusal),
+            Err(refusal) => Checked::refused(request, refusal),
         }
     }
 
@@ -349,7 +398,10 @@ impl Service {
     ) -> Result<Accepted, Response<Bytes>> {
         let prepared = AssertUnwindSafe(route.endpoint.prepare(handshake)).catch_unwind().await;
         let prepared = match prepared {
-            Ok(prepared) => prepared.map_err(|refused| refused.into_response(handshake))?,
+            Ok(prepared) => prepared.map_err(|turned_down| match turned_down {
+                TurnedDown::Refused(refusal) => refusal.into_response(),
+                TurnedDown::Rejected(rejection) => self.0.hooks.reject(rejection, handshake),
+            })?,
             Err(panic) => {
                 let panic = caught(panic);
                 let path = handshake.request.uri().path();
@@ -388,38 +440,12 @@ impl Service {
         let route = Arc::clone(&route.path);
         Ok(Accepted::new(response, registration, deflate, route, info, start))
     }
-
-    async fn fall_back(&self, request: Request<()>) -> Response<Bytes> {
-        let plain = !handshake::is_upgrade(&request);
-        let Some(fallback) = self.0.fallback.as_ref().filter(|_| plain) else {
-            return Refusal::NotFound.into_response();
-        };
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Refusal::FallbackMethod.into_response();
-        }
-        if let Err(refusal) = handshake::check_no_body(request.headers()) {
-            return refusal.into_response();
-        }
-        let answered = AssertUnwindSafe(async { fallback(request).await }).catch_unwind().await;
-        answered.unwrap_or_else(|panic| {
-            let panic = caught(panic);
-            tracing::error!(panic, "the fallback panicked");
-            Refusal::Failed.into_response()
-        })
-    }
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service").field("handle", &self.handle()).finish_non_exhaustive()
     }
-}
-
-fn note_answer(answer: Answer, peer: Peer, path: &str) -> Answer {
-    let status = answer.status();
-    telemetry::handshake(status);
-    tracing::debug!(%peer, path, %status, "handshake answered");
-    answer
 }
 
 fn extend(headers: &mut HeaderMap, more: HeaderMap) {
@@ -437,6 +463,13 @@ enum Checked<'a> {
     Handshake { route: &'a ServedRoute, upgrade: Upgrade, handshake: Arc<Handshake> },
     NoRoute(Box<Request<()>>),
     Refused(String, Refusal),
+    Unrouted(Box<Unrouted>),
+}
+
+/// A request that has yet to be routed, and the scheme by which its page came, if that is known.
+struct Unrouted {
+    handshake: Handshake,
+    scheme: Option<Scheme>,
 }
 
 impl Checked<'_> {

@@ -104,7 +104,7 @@ pub enum Refusal {
         /// What was sent, in printable ASCII and cut after 100 characters.
         origin: String,
     },
-    /// 500: a derive or guard failed.
+    /// 500: `before`, a derive or a guard failed.
     #[error("the server failed to answer this request")]
     Failed,
     /// 400: the route requires a subprotocol that was not offered.
@@ -119,7 +119,7 @@ pub enum Refusal {
     /// 503: the server has as many connections as it may have.
     #[error("the server is at capacity; try again later")]
     AtCapacity,
-    /// 503: derives and guards did not decide in time.
+    /// 503: `before`, derives and guards did not decide in time.
     #[error("the server took too long to decide; try again later")]
     Undecided,
     /// 503: the server is shutting down.

@@ -34,22 +34,20 @@ impl Peer {
         self.socket_addr().map(|addr| addr.ip())
     }
 
+    /// Whether the peer is in one of these networks, or is a Unix socket that is among them.
+    pub fn is_in(&self, networks: &Networks) -> bool {
+        match self {
+            Self::Ip(addr) => networks.contains(addr.ip()),
+            Self::Unix => networks.has_unix(),
+            Self::Memory | Self::Unknown => false,
+        }
+    }
+
     /// The IP address and port, if the peer has them.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(addr) => Some(*addr),
             Self::Unix | Self::Memory | Self::Unknown => None,
-        }
-    }
-}
-
-impl Peer {
-    /// Whether this is one of the proxies that are trusted. Those on a Unix socket are, because what
-    /// can be reached through it is for the program and the system to decide.
-    pub(crate) fn is_trusted(&self, proxies: &Networks) -> bool {
-        match self {
-            Self::Unix => true,
-            other => other.ip().is_some_and(|ip| proxies.contains(ip)),
         }
     }
 }

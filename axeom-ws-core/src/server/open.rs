@@ -198,8 +198,7 @@ fn admit(service: &Service, peer: Peer, ip: Option<IpAddr>) -> Option<Admission>
 /// Counts a connection under the address of the client that its acceptors have found.
 fn admit_client(service: &Service, admission: Admission, client: Peer) -> Option<Admission> {
     let Ok(mut place) = admission else { return Some(admission) };
-    let ip = client.ip().filter(|_| !service.trusts(client));
-    match place.belongs_to(ip, service.capacity()) {
+    match place.belongs_to(client.ip(), service.capacity()) {
         Ok(()) => Some(Ok(place)),
         Err(refusal) => turn_away(service, client, refusal),
     }
@@ -232,7 +231,7 @@ async fn open(
     let mut place = match admission {
         Ok(place) => Some(place),
         Err((refusal, last_word)) => {
-            let (response, held) = (refusal.into_response(), Held::LastWord(last_word));
+            let (response, held) = (service.refuse(refusal), Held::LastWord(last_word));
             Box::pin(respond(&service, transport, &clock, held, response, false)).await;
             return None;
         }
@@ -262,11 +261,13 @@ async fn open(
             let leaving = pin!(has_left(transport, &mut input, is_upgrade));
             match select(answering, leaving).await {
                 Either::Left((Some(answer), _)) => (answer, without_body),
-                Either::Left((None, _)) => (refused(Refusal::Undecided, peer), without_body),
+                Either::Left((None, _)) => {
+                    (refused(&service, Refusal::Undecided, peer), without_body)
+                }
                 Either::Right(_) => return None,
             }
         }
-        Err(refusal) => (refused(refusal, peer), false),
+        Err(refusal) => (refused(&service, refusal, peer), false),
     };
     match answer {
         Answer::Upgrade(accepted) => {
@@ -300,13 +301,13 @@ pub(super) async fn respond_in_time(
     let answering = service.respond(request, peer);
     match within(clock, service.handshake_timeout(), answering).await {
         Some(answer) => answer,
-        None => refused(Refusal::Undecided, peer),
+        None => refused(service, Refusal::Undecided, peer),
     }
 }
 
-fn refused(refusal: Refusal, peer: Peer) -> Answer {
+fn refused(service: &Service, refusal: Refusal, peer: Peer) -> Answer {
     note_refusal(&refusal, peer);
-    Answer::Response(refusal.into_response())
+    Answer::Response(service.refuse(refusal))
 }
 
 fn note_refusal(refusal: &Refusal, peer: Peer) {
