@@ -17,7 +17,8 @@ on_every_runtime!(
     a_proxy_may_connect_for_itself,
     who_is_not_trusted_is_cut,
     what_is_no_header_is_cut,
-    clients_are_counted_and_not_their_proxy
+    clients_are_counted_and_not_their_proxy,
+    a_proxy_behind_a_proxy_is_not_counted_either
 );
 
 const GRACE: Duration = Duration::from_secs(10);
@@ -164,6 +165,25 @@ async fn clients_are_counted_and_not_their_proxy<R: TestRuntime>() {
     };
     let (first, second, again) = (from(1).await, from(2).await, from(1).await);
     assert_eq!((first.1, second.1, again.1), (101, 101, 503));
+}
+
+async fn a_proxy_behind_a_proxy_is_not_counted_either<R: TestRuntime>() {
+    let inner = Networks::new(["10.0.0.0/8"]).unwrap();
+    let server = serve::<R>(app().trust_x_forwarded(inner).max_connections_per_ip(1)).await;
+    let through = async || {
+        let mut raw = server.raw::<R>().await;
+        raw.send("PROXY TCP4 10.0.0.1 198.51.100.1 4711 443\r\n").await;
+        raw
+    };
+    let from = async |client: &str| {
+        let mut raw = through().await;
+        raw.send(Request::get("/").and(format!("X-Forwarded-For: {client}")).text()).await;
+        let status = raw.head().await.status;
+        (raw, status)
+    };
+    let _silent = [through().await, through().await];
+    let (first, second) = (from("192.0.2.1").await, from("192.0.2.2").await);
+    assert_eq!((first.1, second.1, from("192.0.2.1").await.1), (101, 101, 503));
 }
 
 #[test]

@@ -198,7 +198,8 @@ fn admit(service: &Service, peer: Peer, ip: Option<IpAddr>) -> Option<Admission>
 /// Counts a connection under the address of the client that its acceptors have found.
 fn admit_client(service: &Service, admission: Admission, client: Peer) -> Option<Admission> {
     let Ok(mut place) = admission else { return Some(admission) };
-    match place.belongs_to(client.ip(), service.capacity()) {
+    let ip = client.ip().filter(|_| !service.trusts(client));
+    match place.belongs_to(ip, service.capacity()) {
         Ok(()) => Some(Ok(place)),
         Err(refusal) => turn_away(service, client, refusal),
     }
