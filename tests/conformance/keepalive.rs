@@ -29,12 +29,12 @@ on_every_runtime!(
     an_old_connection_is_closed_with_1001,
     a_peer_that_takes_nothing_is_cut,
     a_client_that_stops_reading_is_cut,
-    a_client_that_reads_slowly_and_steadily_is_not_cut,
     a_message_that_is_not_finished_is_closed_with_1008,
     a_peer_that_does_not_answer_a_close_is_cut,
     a_peer_that_does_not_read_a_close_is_cut,
     a_route_may_turn_a_deadline_off;
-    alone: the_kernel_holds_no_more_than_the_unsent_limit,
+    alone: a_client_that_reads_slowly_and_steadily_is_not_cut,
+    the_kernel_holds_no_more_than_the_unsent_limit,
 );
 
 /// Passes soon.

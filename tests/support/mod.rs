@@ -7,6 +7,8 @@ pub mod deflate;
 pub mod frame;
 #[cfg(feature = "axum")]
 pub mod mounted;
+#[cfg(all(feature = "rustls", feature = "tokio"))]
+pub mod over_tls;
 pub mod pipe;
 pub mod raw;
 pub mod recorder;
@@ -184,9 +186,9 @@ pub fn run<R: TestRuntime>(test: impl Future<Output = ()> + Send + 'static) {
 /// Makes of each `async fn name<R: TestRuntime>()` one test per runtime that is compiled
 /// in: the whole suite is written once.
 ///
-/// Those after `mounted:` also run on tokio in an app that axum has mounted, over HTTP/1.1 and
-/// HTTP/2; those after `mounted over http1:` over HTTP/1.1 alone. What is about our own server
-/// comes after `alone:`.
+/// Those after `mounted:` also run on tokio over TLS, and in an app that axum has mounted, over
+/// HTTP/1.1 and HTTP/2; those after `mounted over http1:` over all but HTTP/2. What is about our own
+/// server, or its TCP sockets, comes after `alone:`.
 #[macro_export]
 macro_rules! on_every_runtime {
     (mounted: $($name:ident),+ $(; alone: $($alone:ident),+)? $(,)?) => {
@@ -201,6 +203,13 @@ macro_rules! on_every_runtime {
     };
     (mounted over http1: $($name:ident),+ $(; alone: $($alone:ident),+)? $(,)?) => {
         $crate::on_every_runtime!($($name),+ $(, $($alone),+)?);
+        #[cfg(all(feature = "rustls", feature = "tokio"))]
+        mod over_tls {
+            $(#[test] fn $name() {
+                use $crate::support::{run, over_tls::OverTls};
+                run::<OverTls>(super::$name::<OverTls>());
+            })+
+        }
         #[cfg(feature = "axum")]
         mod under_axum {
             $(#[test] fn $name() {

@@ -32,7 +32,7 @@ macro_rules! delegate_runtime {
     };
 }
 
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "axum", all(feature = "rustls", feature = "tokio")))]
 pub(super) use delegate_runtime;
 
 /// The adapter of one runtime, with async-tungstenite's client beside it.

@@ -1,0 +1,112 @@
+//! Servers that end TLS, with clients that speak it.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use async_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{
+        self,
+        handshake::client::{Request, Response},
+    },
+};
+use axeom_ws::{
+    Accepted, Listener, ServeError, Service, Tls, TransportStream,
+    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
+    tokio::{Tcp, promote},
+};
+use futures::{AsyncRead, AsyncWrite, channel::oneshot};
+use futures_rustls::{TlsConnector, client::TlsStream};
+use tokio::net::TcpStream;
+
+use super::{
+    TestRuntime, bind, in_background,
+    pipe::End,
+    runtimes::{Tokio, delegate_runtime},
+};
+
+/// The certificate of all servers, and a client that trusts it.
+static TLS: LazyLock<(Tls, TlsConnector)> = LazyLock::new(|| {
+    let own = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(own.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = Tls::from_pem(own.cert.pem(), own.signing_key.serialize_pem()).unwrap();
+    (tls, TlsConnector::from(Arc::new(client)))
+});
+
+/// A client's end of a connection over TLS.
+type Stream = TlsStream<TransportStream<Tcp>>;
+
+#[derive(Clone, Default)]
+pub struct OverTls(Tokio);
+
+delegate_runtime!(OverTls, Tokio);
+
+impl TestRuntime for OverTls {
+    type Connection = Stream;
+
+    fn block_on<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T {
+        Tokio::block_on(test)
+    }
+
+    async fn connect(
+        request: Request,
+    ) -> Result<(WebSocketStream<Stream>, Response), tungstenite::Error> {
+        let authority = request.uri().authority().unwrap().as_str();
+        let stream = connect(authority.parse().unwrap()).await;
+        client_async(request, stream).await
+    }
+
+    async fn connect_tcp(addr: SocketAddr) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
+        connect(addr).await
+    }
+
+    async fn serve(
+        service: Service,
+        grace: Duration,
+    ) -> (SocketAddr, oneshot::Receiver<Result<(), ServeError>>) {
+        in_background(bind::<Self>().await.tls(TLS.0.clone()), service, grace)
+    }
+
+    fn listener(listener: std::net::TcpListener) -> io::Result<impl Listener> {
+        Tokio::listener(listener)
+    }
+
+    #[cfg(unix)]
+    fn bind_unix(path: &std::path::Path) -> Result<impl Listener, ServeError> {
+        Tokio::bind_unix(path)
+    }
+
+    #[cfg(unix)]
+    fn unix_listener(listener: std::os::unix::net::UnixListener) -> io::Result<impl Listener> {
+        Tokio::unix_listener(listener)
+    }
+
+    async fn serve_accepted(service: Service, listener: std::net::TcpListener) {
+        Tokio::serve_accepted(service, listener).await;
+    }
+
+    async fn serve_stream(service: Service, stream: End, remote_addr: SocketAddr) {
+        Tokio::serve_stream(service, stream, remote_addr).await;
+    }
+
+    async fn serve_upgraded(accepted: Accepted, stream: End, read_ahead: Vec<u8>) {
+        Tokio::serve_upgraded(accepted, stream, read_ahead).await;
+    }
+}
+
+async fn connect(addr: SocketAddr) -> Stream {
+    let stream = promote(TcpStream::connect(addr).await.unwrap());
+    let name = ServerName::try_from("localhost").unwrap();
+    TLS.1.connect(name, TransportStream(stream)).await.unwrap()
+}
