@@ -85,6 +85,19 @@ fn echo() -> App {
     })
 }
 
+/// The same, with a route that tells the codes of its closes.
+fn telling() -> (App, Events<u16>) {
+    let events = Events::new();
+    let on_close = events.teller();
+    let app = echo().ws("/closes", move |route| {
+        route.close(move |_, code: CloseCode, _| {
+            on_close(code.as_u16());
+            async {}
+        })
+    });
+    (app, events)
+}
+
 fn test(test: impl Future<Output = ()> + Send + 'static) {
     run::<Tokio>(test);
 }
@@ -251,14 +264,7 @@ fn frames_that_come_with_the_request_are_not_lost() {
 #[test]
 fn one_signal_ends_both_servers() {
     test(async {
-        let mut events = Events::new();
-        let on_close = events.teller();
-        let app = echo().ws("/closes", move |route| {
-            route.close(move |_, code: CloseCode, _| {
-                on_close(code.as_u16());
-                async {}
-            })
-        });
+        let (app, mut events) = telling();
         let service = HttpService::new(app).unwrap();
         let router = Router::new().route("/", get(async || "")).fallback_service(service.clone());
         let served = Served::start(router, &service).await;
@@ -337,14 +343,7 @@ fn a_stream_that_is_reset_is_1006_and_leaves_the_others_of_its_connection_alone(
     use tokio::net::TcpStream;
 
     test(async {
-        let mut events = Events::new();
-        let on_close = events.teller();
-        let app = echo().ws("/closes", move |route| {
-            route.close(move |_, code: CloseCode, _| {
-                on_close(code.as_u16());
-                async {}
-            })
-        });
+        let (app, mut events) = telling();
         let service = HttpService::new(app).unwrap();
         let served = Served::start(Router::new().fallback_service(service.clone()), &service).await;
         let stream = TokioIo::new(TcpStream::connect(served.addr).await.unwrap());

@@ -3,7 +3,6 @@
 
 use std::{
     future::{Future, IntoFuture, pending},
-    io,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -17,18 +16,15 @@ use async_tungstenite::{
         protocol::Role,
     },
 };
-use axeom_ws::{
-    Accepted, HttpService, Listener, ServeError, Service, TransportStream, tokio::ConnectionSet,
-};
+use axeom_ws::{HttpService, ServeError, Service, TransportStream, tokio::ConnectionSet};
 use axum::Router;
 use futures::{AsyncRead, AsyncWrite, channel::oneshot};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
     TestRuntime,
-    pipe::End,
     raw::Raw,
-    runtimes::{Tokio, delegate_runtime},
+    runtimes::{Tokio, as_on_tokio, delegate_runtime},
 };
 
 /// Serves an app under axum until it is shut down.
@@ -59,12 +55,10 @@ async fn serve(
     (addr, ended)
 }
 
-/// What both have in common with tokio.
-macro_rules! as_on_tokio {
+/// What both have in common.
+macro_rules! under_axum {
     () => {
-        fn block_on<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T {
-            Tokio::block_on(test)
-        }
+        as_on_tokio!();
 
         async fn connect_tcp(
             addr: SocketAddr,
@@ -77,32 +71,6 @@ macro_rules! as_on_tokio {
             grace: Duration,
         ) -> (SocketAddr, oneshot::Receiver<Result<(), ServeError>>) {
             serve(service, grace).await
-        }
-
-        fn listener(listener: std::net::TcpListener) -> io::Result<impl Listener> {
-            Tokio::listener(listener)
-        }
-
-        #[cfg(unix)]
-        fn bind_unix(path: &std::path::Path) -> Result<impl Listener, ServeError> {
-            Tokio::bind_unix(path)
-        }
-
-        #[cfg(unix)]
-        fn unix_listener(listener: std::os::unix::net::UnixListener) -> io::Result<impl Listener> {
-            Tokio::unix_listener(listener)
-        }
-
-        async fn serve_accepted(service: Service, listener: std::net::TcpListener) {
-            Tokio::serve_accepted(service, listener).await;
-        }
-
-        async fn serve_stream(service: Service, stream: End, remote_addr: SocketAddr) {
-            Tokio::serve_stream(service, stream, remote_addr).await;
-        }
-
-        async fn serve_upgraded(accepted: Accepted, stream: End, read_ahead: Vec<u8>) {
-            Tokio::serve_upgraded(accepted, stream, read_ahead).await;
         }
     };
 }
@@ -121,7 +89,7 @@ impl TestRuntime for UnderAxum {
         Tokio::connect(request).await
     }
 
-    as_on_tokio!();
+    under_axum!();
 }
 
 #[cfg(feature = "http2")]
@@ -160,7 +128,7 @@ mod http2 {
             Raw::new(open(request).await.unwrap().0)
         }
 
-        as_on_tokio!();
+        under_axum!();
     }
 
     /// Opens a stream on an HTTP/2 connection of its own, with what a client of HTTP/1.1 would have

@@ -1,8 +1,6 @@
 //! Servers that end TLS, with clients that speak it.
 
 use std::{
-    future::Future,
-    io,
     net::SocketAddr,
     sync::{Arc, LazyLock},
     time::Duration,
@@ -16,7 +14,7 @@ use async_tungstenite::{
     },
 };
 use axeom_ws::{
-    Accepted, Listener, ServeError, Service, Tls, TransportStream,
+    ServeError, Service, Tls, TransportStream,
     rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
     tokio::{Tcp, promote},
 };
@@ -26,8 +24,7 @@ use tokio::net::TcpStream;
 
 use super::{
     TestRuntime, bind, in_background,
-    pipe::End,
-    runtimes::{Tokio, delegate_runtime},
+    runtimes::{Tokio, as_on_tokio, delegate_runtime},
 };
 
 /// The certificate of all servers, and a client that trusts it.
@@ -55,9 +52,7 @@ delegate_runtime!(OverTls, Tokio);
 impl TestRuntime for OverTls {
     type Connection = Stream;
 
-    fn block_on<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T {
-        Tokio::block_on(test)
-    }
+    as_on_tokio!();
 
     async fn connect(
         request: Request,
@@ -76,32 +71,6 @@ impl TestRuntime for OverTls {
         grace: Duration,
     ) -> (SocketAddr, oneshot::Receiver<Result<(), ServeError>>) {
         in_background(bind::<Self>().await.tls(TLS.0.clone()), service, grace)
-    }
-
-    fn listener(listener: std::net::TcpListener) -> io::Result<impl Listener> {
-        Tokio::listener(listener)
-    }
-
-    #[cfg(unix)]
-    fn bind_unix(path: &std::path::Path) -> Result<impl Listener, ServeError> {
-        Tokio::bind_unix(path)
-    }
-
-    #[cfg(unix)]
-    fn unix_listener(listener: std::os::unix::net::UnixListener) -> io::Result<impl Listener> {
-        Tokio::unix_listener(listener)
-    }
-
-    async fn serve_accepted(service: Service, listener: std::net::TcpListener) {
-        Tokio::serve_accepted(service, listener).await;
-    }
-
-    async fn serve_stream(service: Service, stream: End, remote_addr: SocketAddr) {
-        Tokio::serve_stream(service, stream, remote_addr).await;
-    }
-
-    async fn serve_upgraded(accepted: Accepted, stream: End, read_ahead: Vec<u8>) {
-        Tokio::serve_upgraded(accepted, stream, read_ahead).await;
     }
 }
 

@@ -32,8 +32,56 @@ macro_rules! delegate_runtime {
     };
 }
 
+/// What runtimes of tests that stand on [`Tokio`] have in common with it.
 #[cfg(any(feature = "axum", all(feature = "rustls", feature = "tokio")))]
-pub(super) use delegate_runtime;
+macro_rules! as_on_tokio {
+    () => {
+        fn block_on<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T {
+            Tokio::block_on(test)
+        }
+
+        fn listener(listener: std::net::TcpListener) -> std::io::Result<impl axeom_ws::Listener> {
+            Tokio::listener(listener)
+        }
+
+        #[cfg(unix)]
+        fn bind_unix(
+            path: &std::path::Path,
+        ) -> Result<impl axeom_ws::Listener, axeom_ws::ServeError> {
+            Tokio::bind_unix(path)
+        }
+
+        #[cfg(unix)]
+        fn unix_listener(
+            listener: std::os::unix::net::UnixListener,
+        ) -> std::io::Result<impl axeom_ws::Listener> {
+            Tokio::unix_listener(listener)
+        }
+
+        async fn serve_accepted(service: axeom_ws::Service, listener: std::net::TcpListener) {
+            Tokio::serve_accepted(service, listener).await;
+        }
+
+        async fn serve_stream(
+            service: axeom_ws::Service,
+            stream: $crate::support::pipe::End,
+            remote_addr: std::net::SocketAddr,
+        ) {
+            Tokio::serve_stream(service, stream, remote_addr).await;
+        }
+
+        async fn serve_upgraded(
+            accepted: axeom_ws::Accepted,
+            stream: $crate::support::pipe::End,
+            read_ahead: Vec<u8>,
+        ) {
+            Tokio::serve_upgraded(accepted, stream, read_ahead).await;
+        }
+    };
+}
+
+#[cfg(any(feature = "axum", all(feature = "rustls", feature = "tokio")))]
+pub(super) use {as_on_tokio, delegate_runtime};
 
 /// The adapter of one runtime, with async-tungstenite's client beside it.
 macro_rules! test_runtime {
